@@ -1,0 +1,235 @@
+//! What the SQL engine asks of the node it runs in. The node implements [`Host`]; tests implement it over
+//! plain vectors.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use alluvium_core::ids::{Offset, PartitionNumber, StreamId};
+use alluvium_core::stream::{Frontier, Stream, StreamDefinition};
+use alluvium_core::time::Time;
+use arrow::record_batch::RecordBatch;
+use async_trait::async_trait;
+
+/// The streams as the catalogue has them at one moment, by name.
+pub type Catalogue = Arc<std::collections::BTreeMap<String, Arc<Stream>>>;
+
+/// How fresh an answer must be.
+#[derive(Clone, Debug, Default)]
+pub enum Freshness {
+    /// Everything acknowledged before the query began.
+    #[default]
+    Linearizable,
+    /// Wait until these events are applied.
+    AtLeast(Vec<(StreamId, Frontier)>),
+    /// Exactly the events before these frontiers; streams not named are linearizable.
+    AsOf(Vec<(StreamId, Frontier)>),
+}
+
+/// The node, as the SQL engine sees it.
+#[async_trait]
+pub trait Host: Send + Sync + std::fmt::Debug + 'static {
+    /// The streams there are.
+    fn catalogue(&self) -> Catalogue;
+
+    /// Pins one consistent cut of every partition of a stream: nothing in it changes or goes away while
+    /// the pin lives.
+    async fn pin(&self, stream: &Stream, freshness: &Freshness) -> Result<Vec<PartitionPin>, HostError>;
+
+    /// Adds a stream; `if_not_exists` makes an existing one no error.
+    async fn create_stream(&self, definition: StreamDefinition, if_not_exists: bool) -> Result<(), HostError>;
+
+    /// Drops a stream and its events; `if_exists` makes a missing one no error.
+    async fn drop_stream(&self, name: &str, if_exists: bool) -> Result<(), HostError>;
+
+    /// Appends rows of the stream's log schema (see `alluvium_views::columns`); answered when durable and
+    /// applied.
+    async fn append(&self, stream: &Stream, rows: RecordBatch) -> Result<Frontier, HostError>;
+
+    /// What `system.partitions` shows.
+    async fn partitions(&self) -> Result<Vec<PartitionRow>, HostError>;
+
+    /// What `system.producers` shows.
+    async fn producers(&self) -> Result<Vec<ProducerRow>, HostError>;
+
+    /// What `system.segments` shows.
+    async fn segments(&self) -> Result<Vec<SegmentRow>, HostError>;
+}
+
+/// One partition at one moment. Rows in `[start, end)`: first the segments in offset order, then the tail.
+#[derive(Clone, Debug)]
+pub struct PartitionPin {
+    /// Which partition.
+    pub partition: PartitionNumber,
+    /// The first offset that retention has not taken.
+    pub start: Offset,
+    /// The offset after the last event of this cut. Segments and tail may hold later events: they are not
+    /// part of the cut.
+    pub end: Offset,
+    /// Sealed files, in offset order, without gaps or overlap.
+    pub segments: Vec<SegmentPin>,
+    /// What is not sealed yet, in offset order. Columns: the stream's scan schema, hidden columns included
+    /// (`alluvium_views::columns::scan_schema`).
+    pub tail: Vec<TailPin>,
+}
+
+/// A sealed Parquet file: the columns of the log schema, then `_offset` and `_appended_at`, sorted by
+/// `_offset`.
+#[derive(Clone, Debug)]
+pub struct SegmentPin {
+    /// Where it lies.
+    pub path: PathBuf,
+    /// Its size.
+    pub file_bytes: u64,
+    /// Offsets `[first, end)`; one row each.
+    pub first: Offset,
+    /// See `first`.
+    pub end: Offset,
+    /// Of each column of the file, by place: exact statistics from when it was written.
+    pub columns: Arc<Vec<ColumnStatistics>>,
+    /// Keeps the file from being unlinked.
+    pub guard: Arc<dyn std::any::Any + Send + Sync>,
+}
+
+/// Exact statistics of one column of one segment. Min and max are one-row arrays of the column's log type;
+/// `None` where the type has no order or all is null.
+#[derive(Clone, Debug)]
+pub struct ColumnStatistics {
+    /// The column.
+    pub name: String,
+    /// Smallest value.
+    pub min: Option<arrow::array::ArrayRef>,
+    /// Largest value.
+    pub max: Option<arrow::array::ArrayRef>,
+    /// Nulls.
+    pub null_count: u64,
+}
+
+/// Events not sealed yet.
+#[derive(Clone, Debug)]
+pub struct TailPin {
+    /// Offset of the first row.
+    pub first: Offset,
+    /// Rows in the scan schema.
+    pub rows: RecordBatch,
+}
+
+/// Why the node could not do what a statement asked.
+#[derive(Debug, thiserror::Error)]
+pub enum HostError {
+    /// No such stream.
+    #[error("stream \"{name}\" does not exist")]
+    UnknownStream {
+        /// As asked.
+        name: String,
+    },
+    /// The name is taken.
+    #[error("stream \"{name}\" exists already")]
+    StreamExists {
+        /// As asked.
+        name: String,
+    },
+    /// The statement cannot be carried out as it stands.
+    #[error("{reason}")]
+    Invalid {
+        /// What to change.
+        reason: String,
+    },
+    /// Too much is waiting; the same call may succeed later.
+    #[error("{reason}")]
+    Busy {
+        /// What is full.
+        reason: String,
+        /// When to try again.
+        retry_after: Duration,
+    },
+    /// The node cannot serve this now: a damaged partition, a full disk, shutting down.
+    #[error("{reason}")]
+    Unavailable {
+        /// What is wrong.
+        reason: String,
+    },
+    /// `as of` names events that retention has taken, or that do not exist yet.
+    #[error("{reason}")]
+    OutOfRange {
+        /// Which offset, and what there is.
+        reason: String,
+    },
+}
+
+/// A row of `system.partitions`.
+#[derive(Clone, Debug)]
+pub struct PartitionRow {
+    /// Stream name.
+    pub stream: String,
+    /// Its number.
+    pub partition: PartitionNumber,
+    /// Its Raft group.
+    pub group: u64,
+    /// The owner's node id.
+    pub owner: u64,
+    /// Raft term.
+    pub term: u64,
+    /// `serving`, `starting`, or `damaged: …`.
+    pub state: String,
+    /// First kept offset.
+    pub start: Offset,
+    /// Offset after the last event.
+    pub end: Offset,
+    /// Offset after the last sealed event.
+    pub sealed_end: Offset,
+    /// Bytes of the events not sealed yet.
+    pub tail_bytes: u64,
+    /// Number of segments.
+    pub segment_count: u64,
+    /// Their size.
+    pub segment_bytes: u64,
+}
+
+/// A row of `system.producers`: one producer in one partition.
+#[derive(Clone, Debug)]
+pub struct ProducerRow {
+    /// Name.
+    pub producer: String,
+    /// Id.
+    pub producer_id: u64,
+    /// Stream name.
+    pub stream: String,
+    /// Partition.
+    pub partition: PartitionNumber,
+    /// Epoch.
+    pub epoch: u32,
+    /// Last sequence applied.
+    pub last_sequence: u64,
+    /// Position said with it.
+    pub position: u64,
+    /// When.
+    pub last_appended_at: Time,
+}
+
+/// A row of `system.segments`.
+#[derive(Clone, Debug)]
+pub struct SegmentRow {
+    /// Stream name.
+    pub stream: String,
+    /// Partition.
+    pub partition: PartitionNumber,
+    /// Segment id.
+    pub segment: u64,
+    /// Offsets `[first, end)`.
+    pub first: Offset,
+    /// See `first`.
+    pub end: Offset,
+    /// File size.
+    pub file_bytes: u64,
+    /// How often merged: 0 as cut.
+    pub level: u32,
+    /// Event times, where the stream has one.
+    pub event_time_min: Option<Time>,
+    /// See `event_time_min`.
+    pub event_time_max: Option<Time>,
+    /// When it was written.
+    pub created_at: Time,
+    /// File name.
+    pub file: String,
+}

@@ -1,0 +1,3 @@
+//! SQL: sessions, tables and statements over DataFusion.
+
+pub mod host;
