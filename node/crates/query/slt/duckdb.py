@@ -144,8 +144,9 @@ def answered_slt(connections, text):
         end = lines.index("----") if "----" in lines else len(lines)
         try:
             _, letters, rows = answer(connections, lines[start + 1:end], sort)
-        except Exception as error:
-            raise SystemExit(f"{error}\n\n{record}") from error
+        except (duckdb.Error, ValueError) as error:
+            print(f"{record}\n-- failed: {error}\n")
+            letters, rows = "?", [f"failed: {error}".split("\n")[0]]
         header = f"query {letters} {sort}".rstrip()
         records.append("\n".join(lines[:start] + [header] + lines[start + 1:end] + ["----"] + rows))
     return "\n\n".join(records) + "\n"
