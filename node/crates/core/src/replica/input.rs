@@ -1,0 +1,57 @@
+//! Everything that can happen to a replica.
+
+use bytes::Bytes;
+
+use super::entry::Envelope;
+use crate::ids::{GroupId, Index, NodeId, RequestId};
+
+/// Something that happened, handed to [`super::Replica::step`].
+#[derive(Debug)]
+pub enum Input {
+    /// A caller wants a command agreed. Answered once: by [`super::Applied::request`] or by a
+    /// [`super::Reply`].
+    Propose {
+        /// Who waits.
+        request: RequestId,
+        /// The command; never empty.
+        command: Bytes,
+    },
+    /// A caller wants to read everything acknowledged so far. Answered once, by a
+    /// [`super::Reply`].
+    ReadIndex {
+        /// Who waits.
+        request: RequestId,
+    },
+    /// A caller wants other voters. Answered once, by a [`super::Reply`].
+    ChangeVoters {
+        /// Who waits.
+        request: RequestId,
+        /// All voters there shall be; three or more, or one.
+        voters: Vec<NodeId>,
+    },
+    /// A message from another replica of the group.
+    Message(Envelope),
+    /// Writes of an earlier step, and all before them, are durable.
+    Persisted(Persisted),
+    /// One unit of time went by.
+    Tick,
+    /// Stand for election now instead of waiting for the timeout.
+    Campaign,
+    /// A checkpoint at `through` or later is durable: the log up to there may go.
+    Truncate {
+        /// Last index to drop.
+        through: Index,
+    },
+    /// Messages to this node are not getting through.
+    Unreachable {
+        /// The node.
+        node: NodeId,
+    },
+}
+
+/// Word that the writes of a step are durable. Only [`super::Held::release`] makes one.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Persisted {
+    pub(super) group: GroupId,
+    pub(super) step: u64,
+}

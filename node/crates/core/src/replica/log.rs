@@ -1,0 +1,188 @@
+//! The log in memory: every entry not yet truncated, sharing its bytes with whoever else holds them.
+//!
+//! The Raft library reads entries from here, never from disk. Appending here does not make anything
+//! durable; that is known through [`super::Input::Persisted`].
+
+use std::collections::VecDeque;
+
+use super::config::ReplicaError;
+use super::entry::{LogEntry, LogPosition};
+use crate::ids::{Index, Term};
+
+/// Entries after `truncated`, without gap.
+#[derive(Debug, Default)]
+pub(super) struct MemoryLog {
+    truncated: LogPosition,
+    entries: VecDeque<LogEntry>,
+    bytes: u64,
+}
+
+impl MemoryLog {
+    /// Checks what the store found.
+    pub(super) fn restore(
+        truncated: LogPosition,
+        entries: Vec<LogEntry>,
+        term_max: Term,
+    ) -> Result<MemoryLog, ReplicaError> {
+        let mut before = truncated;
+        for entry in &entries {
+            let expected = before.index.next();
+            if entry.index != expected {
+                return Err(ReplicaError::Gap { expected, found: entry.index });
+            }
+            if entry.term < before.term || term_max < entry.term {
+                return Err(ReplicaError::TermOutOfOrder {
+                    index: entry.index,
+                    found: entry.term,
+                    min: before.term,
+                    max: term_max,
+                });
+            }
+            before = entry.position();
+        }
+        let bytes = entries.iter().map(LogEntry::size_bytes).sum();
+        Ok(MemoryLog { truncated, entries: entries.into(), bytes })
+    }
+
+    /// Where the log begins: the entry before its first.
+    pub(super) fn truncated(&self) -> LogPosition {
+        self.truncated
+    }
+
+    /// Where the log ends.
+    pub(super) fn last(&self) -> LogPosition {
+        self.entries.back().map_or(self.truncated, LogEntry::position)
+    }
+
+    /// Size of the entries held.
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// The term at `index`, when that is known.
+    pub(super) fn term(&self, index: Index) -> Option<Term> {
+        if index == self.truncated.index {
+            return Some(self.truncated.term);
+        }
+        self.get(index).map(|entry| entry.term)
+    }
+
+    /// The entries from `first` up to `end`, at most `bytes_max` of them but at least one.
+    /// Everything asked for must be held.
+    pub(super) fn range(
+        &self,
+        first: Index,
+        end: Index,
+        bytes_max: Option<u64>,
+    ) -> impl Iterator<Item = &LogEntry> {
+        let start = self.place(first).expect("the caller asks after the truncated part");
+        let count = usize::try_from(end.0 - first.0).expect("a log in memory is short");
+        let mut bytes = 0;
+        let mut taken = 0;
+        self.entries.range(start..start + count).take_while(move |entry| {
+            bytes += entry.size_bytes();
+            taken += 1;
+            taken == 1 || bytes_max.is_none_or(|bytes_max| bytes <= bytes_max)
+        })
+    }
+
+    /// Adds entries; those already there from the first index on are replaced.
+    pub(super) fn append(&mut self, entries: impl IntoIterator<Item = LogEntry>) {
+        for entry in entries {
+            while entry.index <= self.last().index {
+                let replaced = self.entries.pop_back().expect("the last entry is after truncated");
+                self.bytes -= replaced.size_bytes();
+            }
+            self.bytes += entry.size_bytes();
+            self.entries.push_back(entry);
+        }
+    }
+
+    /// Drops everything up to and including `through`.
+    pub(super) fn truncate(&mut self, through: Index) {
+        while let Some(entry) = self.entries.front()
+            && entry.index <= through
+        {
+            self.truncated = entry.position();
+            self.bytes -= entry.size_bytes();
+            self.entries.pop_front();
+        }
+    }
+
+    /// Forgets everything: the log begins after a checkpoint at `position`.
+    pub(super) fn install(&mut self, position: LogPosition) {
+        *self = MemoryLog { truncated: position, ..MemoryLog::default() };
+    }
+
+    fn get(&self, index: Index) -> Option<&LogEntry> {
+        self.entries.get(self.place(index)?)
+    }
+
+    fn place(&self, index: Index) -> Option<usize> {
+        let after = index.0.checked_sub(self.truncated.index.0 + 1)?;
+        usize::try_from(after).ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::entry::EntryKind;
+    use super::*;
+    use bytes::Bytes;
+
+    fn entry(index: u64, term: u64) -> LogEntry {
+        LogEntry {
+            index: Index(index),
+            term: Term(term),
+            kind: EntryKind::Normal,
+            context: Bytes::new(),
+            data: Bytes::from(vec![0; 100]),
+        }
+    }
+
+    fn indices<'a>(entries: impl Iterator<Item = &'a LogEntry>) -> Vec<u64> {
+        entries.map(|entry| entry.index.0).collect()
+    }
+
+    #[test]
+    fn a_hole_or_a_term_going_back_is_refused() {
+        let start = LogPosition { index: Index(4), term: Term(2) };
+        let cases = [
+            (vec![entry(5, 2), entry(6, 3)], true),
+            (vec![entry(6, 2)], false),
+            (vec![entry(5, 2), entry(7, 2)], false),
+            (vec![entry(5, 1)], false),
+            (vec![entry(5, 9)], false),
+        ];
+        for (entries, accepted) in cases {
+            let restored = MemoryLog::restore(start, entries.clone(), Term(3));
+            assert_eq!(restored.is_ok(), accepted, "{entries:?}");
+        }
+    }
+
+    #[test]
+    fn appending_replaces_and_truncating_keeps_the_position() {
+        let mut log = MemoryLog::default();
+        log.append([entry(1, 1), entry(2, 1), entry(3, 1)]);
+        log.append([entry(2, 2)]);
+        assert_eq!(log.last(), LogPosition { index: Index(2), term: Term(2) });
+        assert_eq!(log.bytes(), 2 * entry(1, 1).size_bytes());
+        log.truncate(Index(1));
+        assert_eq!(log.truncated(), LogPosition { index: Index(1), term: Term(1) });
+        assert_eq!(log.term(Index(1)), Some(Term(1)));
+        assert_eq!(log.term(Index(0)), None);
+        log.truncate(Index(9));
+        assert_eq!(log.truncated(), LogPosition { index: Index(2), term: Term(2) });
+        assert_eq!(log.bytes(), 0);
+    }
+
+    #[test]
+    fn a_range_is_limited_but_never_empty() {
+        let mut log = MemoryLog::default();
+        log.append((1..=5).map(|index| entry(index, 1)));
+        assert_eq!(indices(log.range(Index(2), Index(6), None)), [2, 3, 4, 5]);
+        assert_eq!(indices(log.range(Index(2), Index(6), Some(1))), [2]);
+        let two = 2 * entry(1, 1).size_bytes();
+        assert_eq!(indices(log.range(Index(2), Index(6), Some(two))), [2, 3]);
+    }
+}
