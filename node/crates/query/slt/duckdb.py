@@ -131,24 +131,30 @@ def answer(connections, lines, sort):
     return results[0]
 
 
+def answered_query(connections, lines):
+    """The lines of a query with type letters and results; a failure stands where the results would."""
+    sort = (lines[0].split() + [""])[2]
+    sql = lines[1:lines.index("----") if "----" in lines else len(lines)]
+    try:
+        _, letters, rows = answer(connections, sql, sort)
+    except (duckdb.Error, ValueError) as error:
+        letters, rows = "?", [f"failed: {error}".split("\n")[0]]
+    return [f"query {letters} {sort}".rstrip()] + sql + ["----"] + rows
+
+
 def answered_slt(connections, text):
     """The text of an .slt file with type letters and results as DuckDB gives them."""
     records = []
     for record in re.split(r"\n\n+", text.strip()):
         lines = record.split("\n")
-        start = next((n for n, line in enumerate(lines) if line.startswith("query ")), None)
-        if start is None:
-            records.append(record)
-            continue
-        sort = (lines[start].split() + [""])[2]
-        end = lines.index("----") if "----" in lines else len(lines)
-        try:
-            _, letters, rows = answer(connections, lines[start + 1:end], sort)
-        except (duckdb.Error, ValueError) as error:
-            print(f"{record}\n-- failed: {error}\n")
-            letters, rows = "?", [f"failed: {error}".split("\n")[0]]
-        header = f"query {letters} {sort}".rstrip()
-        records.append("\n".join(lines[:start] + [header] + lines[start + 1:end] + ["----"] + rows))
+        if lines[0] == "statement ok":
+            for connection in connections:
+                connection.execute(spelling(lines[1:]))
+        elif lines[0].startswith("query "):
+            lines = answered_query(connections, lines)
+        elif not all(line.startswith("#") for line in lines):
+            raise ValueError(f"neither statement, query nor comment:\n{record}")
+        records.append("\n".join(lines))
     return "\n\n".join(records) + "\n"
 
 
@@ -190,9 +196,13 @@ def main():
         print("written:" if options.write else "differs from DuckDB:", path)
         if options.write:
             path.write_text(text)
+    failures = [f"{path}: {line}" for path, text in wanted for line in text.split("\n")
+                if line.startswith("failed: ")]
+    for failure in failures:
+        print(failure)
     count = sum(text.count("\n----") for _, text in wanted)
     print(f"{count} statements in {len(wanted)} files, {len(different)} of them different")
-    sys.exit(1 if different and options.check else 0)
+    sys.exit(1 if failures or different and options.check else 0)
 
 
 if __name__ == "__main__":
