@@ -10,10 +10,11 @@
 //!                 zeroes up to a multiple of 64, then the payload (neither where it is empty)
 //! kind 2, retain: start u64
 //! kind 3, clock:  now i64
+//! kind 4, fence:  producer u64 | epoch u32 | now i64
 //! ```
 //!
-//! The payload starts at a multiple of 64 bytes so that an Arrow reader can use the columns in place
-//! when the buffer itself is aligned. Decoding shares the payload with the buffer it came in.
+//! The payload starts at a multiple of 64 bytes so that an Arrow reader can use the columns in
+//! place when the buffer itself is aligned. Decoding shares the payload with the buffer it came in.
 
 use bytes::Bytes;
 
@@ -34,6 +35,16 @@ pub enum Command {
     },
     /// Time goes on, also where nothing is appended: producers idle for too long are forgotten.
     Clock {
+        /// The owner's time.
+        now: Time,
+    },
+    /// A producer begins a new life: nothing of its former lives counts after this, and what is known
+    /// of it here is told, so that it can go on where it was.
+    Fence {
+        /// The producer.
+        producer: ProducerId,
+        /// Its new life.
+        epoch: Epoch,
         /// The owner's time.
         now: Time,
     },
@@ -74,8 +85,8 @@ pub struct Stamp {
     pub position: u64,
 }
 
-/// Parts one append may have: more callers than wait at one partition at a time. Fits the `u16` of the
-/// layout.
+/// Parts one append may have: more callers than wait at one partition at a time. Fits the `u16` of
+/// the layout.
 pub const PARTS_MAX: usize = 16_384;
 
 /// The payload starts at a multiple of this.
@@ -85,6 +96,7 @@ const VERSION: u8 = 1;
 const KIND_APPEND: u8 = 1;
 const KIND_RETAIN: u8 = 2;
 const KIND_CLOCK: u8 = 3;
+const KIND_FENCE: u8 = 4;
 
 const HEADER_BYTES: usize = 16;
 const PART_BYTES_MIN: usize = 5;
@@ -103,6 +115,13 @@ impl Command {
             }
             Command::Clock { now } => {
                 let mut writer = begin(KIND_CLOCK, HEADER_BYTES);
+                writer.i64(now.0);
+                writer.finish()
+            }
+            Command::Fence { producer, epoch, now } => {
+                let mut writer = begin(KIND_FENCE, 2 * HEADER_BYTES);
+                writer.u64(producer.0);
+                writer.u32(epoch.0);
                 writer.i64(now.0);
                 writer.finish()
             }
@@ -163,6 +182,11 @@ fn decode(bytes: &Bytes) -> Result<Command, Malformed> {
         KIND_APPEND => Command::Append(decode_append(&mut reader, bytes)?),
         KIND_RETAIN => Command::Retain { start: Offset(reader.u64()?) },
         KIND_CLOCK => Command::Clock { now: Time(reader.i64()?) },
+        KIND_FENCE => Command::Fence {
+            producer: ProducerId(reader.u64()?),
+            epoch: Epoch(reader.u32()?),
+            now: Time(reader.i64()?),
+        },
         found => {
             let what = "kind of partition command";
             return Err(Malformed::Unknown { what, found: u64::from(found), at });

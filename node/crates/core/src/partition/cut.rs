@@ -17,8 +17,8 @@ pub struct CutPolicy {
 }
 
 impl CutPolicy {
-    /// Whether the tail should be sealed now. `oldest_appended_at` is `None` for an empty tail, which
-    /// is never due.
+    /// Whether the tail should be sealed now. `oldest_appended_at` is `None` for an empty tail,
+    /// which is never due.
     #[must_use]
     pub fn due(&self, tail_bytes: u64, oldest_appended_at: Option<Time>, now: Time) -> bool {
         let Some(oldest) = oldest_appended_at else {

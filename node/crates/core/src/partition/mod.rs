@@ -5,11 +5,11 @@
 //! [`Appended`] for whoever keeps them. It decides nothing about time: times come in commands.
 //!
 //! Invariants: offsets are dense ([`Partition::end`] of one command is the first offset of the
-//! next); a batch of a producer is applied at most once, in the order of its sequences; append times
-//! never go back; the state is a function of the commands in order.
+//! next); a batch of a producer is applied at most once, in the order of its sequences; append
+//! times never go back; the state is a function of the commands in order.
 //!
-//! [`command`] is what the log holds, [`state`] applies it, [`producers`] recognises retries. [`cut`]
-//! and [`retention`] are rules for the shell: when to seal the tail, and what may go.
+//! [`command`] is what the log holds, [`state`] applies it, [`producers`] recognises retries.
+//! [`cut`] and [`retention`] are rules for the shell: when to seal the tail, and what may go.
 
 pub mod command;
 pub mod cut;

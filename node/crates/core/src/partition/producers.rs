@@ -6,11 +6,12 @@
 //! not at propose: a batch proposed twice, by two owners or by an impatient client, is in the log
 //! twice and counts once.
 //!
-//! An epoch is one life of a producer. A newer one takes over by its first batch, whatever becomes of
-//! that batch, and every older one is fenced from then on. Sequences go on over epochs.
+//! An epoch is one life of a producer. A newer one takes over by a fence, which also tells it where to
+//! go on, or by its first batch, whatever becomes of that batch; every older one is fenced from then
+//! on. Sequences go on over epochs.
 //!
-//! A producer idle for [`PRODUCER_IDLE_MAX`] is forgotten, by the times in the log only. It is then as
-//! one that was never seen: its next batch must have sequence 0.
+//! A producer idle for [`PRODUCER_IDLE_MAX`] is forgotten, by the times in the log only. It is then
+//! as one that was never seen: its next batch must have sequence 0.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -33,11 +34,11 @@ pub const PRODUCER_IDLE_MAX: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 pub struct ProducerState {
     /// The newest life seen.
     pub epoch: Epoch,
-    /// The last batch applied.
-    pub last: Sequence,
-    /// The last batches, oldest first; at least one, at most [`REMEMBERED_MAX`].
+    /// The sequence of the next batch.
+    pub next: Sequence,
+    /// The last batches, oldest first; at most [`REMEMBERED_MAX`], none before the first batch.
     pub window: VecDeque<Remembered>,
-    /// When the last batch was appended.
+    /// When the last batch was appended, or the producer fenced.
     pub last_appended_at: Time,
 }
 
@@ -106,32 +107,43 @@ impl Producers {
             return Verdict::Fenced { current: known.epoch };
         }
         known.epoch = stamp.epoch;
-        if stamp.sequence <= known.last {
+        if stamp.sequence < known.next {
             let offsets = known.find(stamp.sequence).map(|batch| (batch.first, batch.end));
             return Verdict::Duplicate { offsets };
         }
-        let expected = known.last.next();
-        if stamp.sequence == expected {
+        if stamp.sequence == known.next {
             return Verdict::Next;
         }
-        Verdict::OutOfSequence { expected }
+        Verdict::OutOfSequence { expected: known.next }
     }
 
     /// Remembers a batch that was judged [`Verdict::Next`].
     pub fn applied(&mut self, stamp: &Stamp, first: Offset, end: Offset, appended_at: Time) {
-        let state = self.by_id.entry(stamp.producer).or_insert_with(|| ProducerState {
-            epoch: stamp.epoch,
-            last: stamp.sequence,
-            window: VecDeque::with_capacity(REMEMBERED_MAX),
-            last_appended_at: appended_at,
-        });
-        state.last = stamp.sequence;
+        let state = self.known(stamp.producer, stamp.epoch, appended_at);
+        state.next = stamp.sequence.next();
         state.last_appended_at = appended_at;
         if state.window.len() == REMEMBERED_MAX {
             state.window.pop_front();
         }
         let Stamp { sequence, position, .. } = *stamp;
         state.window.push_back(Remembered { sequence, first, end, position });
+    }
+
+    /// Lets an epoch take over where it is newer, and says what is known of its producer.
+    pub fn fence(&mut self, producer: ProducerId, epoch: Epoch, now: Time) -> &ProducerState {
+        let state = self.known(producer, epoch, now);
+        state.epoch = state.epoch.max(epoch);
+        state.last_appended_at = now;
+        state
+    }
+
+    fn known(&mut self, producer: ProducerId, epoch: Epoch, now: Time) -> &mut ProducerState {
+        self.by_id.entry(producer).or_insert_with(|| ProducerState {
+            epoch,
+            next: Sequence(0),
+            window: VecDeque::new(),
+            last_appended_at: now,
+        })
     }
 
     /// Forgets who has been idle for [`PRODUCER_IDLE_MAX`].
@@ -144,6 +156,7 @@ impl Producers {
         for (id, state) in &self.by_id {
             writer.u64(id.0);
             writer.u32(state.epoch.0);
+            writer.u64(state.next.0);
             writer.i64(state.last_appended_at.0);
             writer.count(state.window.len());
             for batch in &state.window {
@@ -170,6 +183,7 @@ impl Producers {
 
 fn decode_state(reader: &mut Reader<'_>) -> Result<ProducerState, Malformed> {
     let epoch = Epoch(reader.u32()?);
+    let next = Sequence(reader.u64()?);
     let last_appended_at = Time(reader.i64()?);
     let count = reader.count(32)?;
     if REMEMBERED_MAX < count {
@@ -184,8 +198,8 @@ fn decode_state(reader: &mut Reader<'_>) -> Result<ProducerState, Malformed> {
             position: reader.u64()?,
         });
     }
-    let Some(last) = window.back().map(|batch| batch.sequence) else {
-        return Err(Malformed::inconsistent("a producer without a batch"));
-    };
-    Ok(ProducerState { epoch, last, window, last_appended_at })
+    if window.back().is_some_and(|batch: &Remembered| batch.sequence.next() != next) {
+        return Err(Malformed::inconsistent("a producer's next batch does not follow its last"));
+    }
+    Ok(ProducerState { epoch, next, window, last_appended_at })
 }

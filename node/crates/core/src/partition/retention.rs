@@ -1,8 +1,8 @@
 //! Which events retention takes.
 //!
-//! Whole segments go, from the front, when their newest event is older than the stream keeps events.
-//! A segment whose newest event is young enough stays, and so does everything behind it: offsets stay
-//! dense, also where a late event keeps an old segment alive.
+//! Whole segments go, from the front, when their newest event is older than the stream keeps
+//! events. A segment whose newest event is young enough stays, and so does everything behind it:
+//! offsets stay dense, also where a late event keeps an old segment alive.
 
 use std::time::Duration;
 
@@ -18,8 +18,8 @@ pub struct Sealed {
     pub newest: Time,
 }
 
-/// The offset that [`super::Command::Retain`] should name. `segments` in offset order; the answer is
-/// never before `start`.
+/// The offset that [`super::Command::Retain`] should name. `segments` in offset order; the answer
+/// is never before `start`.
 #[must_use]
 pub fn start_after(
     start: Offset,

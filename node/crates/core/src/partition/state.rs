@@ -4,7 +4,7 @@
 //!
 //! ```text
 //! version u8 = 1 | start u64 | end u64 | time i64 | producer count u32
-//! each producer: id u64 | epoch u32 | last_appended_at i64 | batch count u32
+//! each producer: id u64 | epoch u32 | next u64 | last_appended_at i64 | batch count u32
 //! each batch:    sequence u64 | first u64 | end u64 | position u64
 //! ```
 
@@ -26,8 +26,8 @@ const CHECKPOINT_VERSION: u8 = 1;
 pub struct Partition {
     start: Offset,
     end: Offset,
-    /// The latest time any command said; append times never go back behind it, whatever the clock of
-    /// a new owner says.
+    /// The latest time any command said; append times never go back behind it, whatever the clock
+    /// of a new owner says.
     time: Time,
     producers: Producers,
 }
@@ -44,6 +44,12 @@ pub enum Outcome {
     },
     /// Time went on.
     Clock,
+    /// A producer's new life began.
+    Fenced {
+        /// What this partition knows of the producer; its epoch is newer where another life took over
+        /// meanwhile.
+        known: ProducerState,
+    },
 }
 
 /// What became of an append.
@@ -190,6 +196,11 @@ impl Machine for Partition {
             Command::Clock { now } => {
                 self.clock(now);
                 Ok(Outcome::Clock)
+            }
+            Command::Fence { producer, epoch, now } => {
+                self.time = self.time.max(now);
+                let known = self.producers.fence(producer, epoch, self.time).clone();
+                Ok(Outcome::Fenced { known })
             }
         }
     }
