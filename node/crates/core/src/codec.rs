@@ -1,7 +1,7 @@
 //! How commands and checkpoints become bytes, version 1.
 //!
-//! Everything is little-endian and of fixed width; there is no padding, no alignment and no optional
-//! packing, so a layout can be read off the code that writes it:
+//! Everything is little-endian and of fixed width; there is no padding, no alignment and no
+//! optional packing, so a layout can be read off the code that writes it:
 //!
 //! | form | bytes |
 //! |---|---|
@@ -12,8 +12,8 @@
 //! | list | count `u32`, then the items |
 //!
 //! It is ours so that what lies on disk changes only when we change it, under a version number of
-//! ours. It does not describe itself: reader and writer must agree on the order of the fields, which
-//! is why each form starts with a version byte ([`Reader::version`]).
+//! ours. It does not describe itself: reader and writer must agree on the order of the fields,
+//! which is why each form starts with a version byte ([`Reader::version`]).
 //!
 //! Reading never panics and never allocates more than the bytes it was given could hold.
 

@@ -145,6 +145,12 @@ impl KeyBytes {
 #[must_use]
 pub fn partition_of(key: &[u8], partition_count: u32) -> PartitionNumber {
     assert!(partition_count != 0, "every stream has a partition");
-    let remainder = xxh64(key, SEED) % u64::from(partition_count);
+    let remainder = hash(key) % u64::from(partition_count);
     PartitionNumber(u32::try_from(remainder).expect("a remainder is smaller than its divisor"))
+}
+
+/// The hash of a key, given its canonical bytes.
+#[must_use]
+pub fn hash(key: &[u8]) -> u64 {
+    xxh64(key, SEED)
 }

@@ -4,8 +4,9 @@
 //!
 //! ```text
 //! version u8 = 1 | next stream id u64 | next group id u64 | next producer id u64
-//! streams in name order:   count u32, each: id u64 | created_at i64 | groups: list of u64 | definition
-//! producers in name order: count u32, each: name text | id u64 | epoch u32
+//! stream count u32   | each, in name order: id u64 | created_at i64 | groups: list of u64
+//!                                           | definition
+//! producer count u32 | each, in name order: name text | id u64 | epoch u32
 //! ```
 
 use std::collections::{BTreeMap, BTreeSet};

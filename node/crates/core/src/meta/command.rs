@@ -19,8 +19,8 @@ use crate::stream::StreamDefinition;
 use crate::time::Time;
 
 /// What an entry of the meta group asks for. The proposer has checked names and definition
-/// ([`super::check_name`], [`super::definition::check_definition`]): what does not pass them cannot be
-/// decoded.
+/// ([`super::check_name`], [`super::definition::check_definition`]): what does not pass them cannot
+/// be decoded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum MetaCommand {
     /// Add a stream.
