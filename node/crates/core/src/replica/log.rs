@@ -25,6 +25,14 @@ impl MemoryLog {
         term_max: Term,
     ) -> Result<MemoryLog, ReplicaError> {
         let mut before = truncated;
+        if term_max < truncated.term {
+            return Err(ReplicaError::TermOutOfOrder {
+                index: truncated.index,
+                found: truncated.term,
+                min: Term(0),
+                max: term_max,
+            });
+        }
         for entry in &entries {
             let expected = before.index.next();
             if entry.index != expected {
@@ -154,6 +162,7 @@ mod tests {
             (vec![entry(5, 1)], false),
             (vec![entry(5, 9)], false),
         ];
+        assert!(MemoryLog::restore(start, Vec::new(), Term(1)).is_err(), "term behind the log");
         for (entries, accepted) in cases {
             let restored = MemoryLog::restore(start, entries.clone(), Term(3));
             assert_eq!(restored.is_ok(), accepted, "{entries:?}");

@@ -13,6 +13,7 @@
 //! order, without gap. The log is cut only below an executed index.
 
 mod config;
+mod describe;
 mod effects;
 mod entry;
 mod input;
@@ -147,7 +148,7 @@ impl<M: Machine> Replica<M> {
     /// What can be seen from outside.
     #[must_use]
     pub fn status(&self) -> Status {
-        let RoleChange { role, term, leader } = self.consensus.role();
+        let RoleChange { role, term, leader } = self.announced;
         let log = self.consensus.log();
         Status {
             role,
@@ -462,6 +463,8 @@ impl<M: Machine> Replica<M> {
         effects.sends.clear();
         effects.writes = None;
         effects.held = Held::default();
+        self.announced = RoleChange { role: Role::Follower, leader: None, ..self.announced };
+        effects.role_changed = Some(self.announced);
         effects.stopped = Some(stopped.clone());
         self.stopped = Some(stopped);
     }
