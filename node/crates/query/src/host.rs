@@ -34,10 +34,18 @@ pub trait Host: Send + Sync + std::fmt::Debug + 'static {
 
     /// Pins one consistent cut of every partition of a stream: nothing in it changes or goes away while
     /// the pin lives.
-    async fn pin(&self, stream: &Stream, freshness: &Freshness) -> Result<Vec<PartitionPin>, HostError>;
+    async fn pin(
+        &self,
+        stream: &Stream,
+        freshness: &Freshness,
+    ) -> Result<Vec<PartitionPin>, HostError>;
 
     /// Adds a stream; `if_not_exists` makes an existing one no error.
-    async fn create_stream(&self, definition: StreamDefinition, if_not_exists: bool) -> Result<(), HostError>;
+    async fn create_stream(
+        &self,
+        definition: StreamDefinition,
+        if_not_exists: bool,
+    ) -> Result<(), HostError>;
 
     /// Drops a stream and its events; `if_exists` makes a missing one no error.
     async fn drop_stream(&self, name: &str, if_exists: bool) -> Result<(), HostError>;

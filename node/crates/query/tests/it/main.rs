@@ -1,0 +1,12 @@
+//! The SQL engine over a host in memory whose segments are real Parquet files.
+
+mod cuts;
+mod errors;
+mod files;
+mod hidden;
+mod insert;
+mod print;
+mod pruning;
+mod statements;
+mod types;
+mod world;
