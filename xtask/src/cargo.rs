@@ -52,15 +52,26 @@ pub fn run(root: &Path, args: &[&str]) -> Result<()> {
     Ok(())
 }
 
-/// Builds one program and says where it lies.
-pub fn build(root: &Path, package: &str, program: &str) -> Result<PathBuf> {
+/// Builds programs of the workspace and says where they lie.
+///
+/// Not `--package`: cargo unifies features over the packages selected, so each selection of its own
+/// would compile DataFusion once more. `--examples` (there are none) makes those of our tests count
+/// too. What `cargo xtask test` builds and what this builds is then the same.
+pub fn build(root: &Path, programs: &[&str]) -> Result<PathBuf> {
     let started = Instant::now();
-    println!("building {program} (the first time compiles RocksDB and DataFusion) …");
-    run(root, &["build", "--package", package, "--bin", program])?;
-    println!("built in {:.0} s", started.elapsed().as_secs_f64());
-    let path = target_dir()?.join("debug").join(program);
-    if !path.is_file() {
-        bail!("cargo built {program} but it is not at {}", path.display());
+    println!("building (the first time compiles RocksDB and DataFusion: half an hour or so) …");
+    let mut args = vec!["build", "--locked", "--workspace", "--examples"];
+    for program in programs {
+        args.extend(["--bin", program]);
     }
-    Ok(path)
+    run(root, &args)?;
+    println!("built in {:.0} s", started.elapsed().as_secs_f64());
+    let dir = target_dir()?.join("debug");
+    for program in programs {
+        let path = dir.join(program);
+        if !path.is_file() {
+            bail!("cargo built {program} but it is not at {}", path.display());
+        }
+    }
+    Ok(dir)
 }

@@ -1,6 +1,7 @@
 //! `sim`, `chaos` and `bench`: programs of cluster-tests, run with the arguments given here.
 
 use std::path::Path;
+use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
@@ -8,7 +9,9 @@ use crate::{cargo, setup};
 
 /// Simulated clusters: needs no RocksDB, so it answers within a minute of a fresh clone.
 pub fn sim(root: &Path, args: &[String]) -> Result<()> {
-    program(root, "cluster-sim", "sim", args)
+    let mut command = cargo::command(root);
+    command.args(["run", "--locked", "--quiet", "--package", "cluster-sim", "--bin", "sim", "--"]);
+    run(command.args(args), "sim")
 }
 
 /// Kills a node under load and audits what it kept.
@@ -21,17 +24,17 @@ pub fn bench(root: &Path, args: &[String]) -> Result<()> {
     with_node(root, "bench", args)
 }
 
-/// Builds the node, then runs a program of cluster-e2e that starts it.
+/// Builds the node and a program of cluster-e2e that starts it, and runs the program.
 fn with_node(root: &Path, name: &str, args: &[String]) -> Result<()> {
     setup::ensure_build()?;
-    cargo::build(root, "alluvium", "alluvium")?;
-    program(root, "cluster-e2e", name, args)
+    let dir = cargo::build(root, &["alluvium", name])?;
+    let mut command = Command::new(dir.join(name));
+    command.current_dir(root).env("ALLUVIUM_BIN", dir.join("alluvium"));
+    run(command.args(args), name)
 }
 
-fn program(root: &Path, package: &str, name: &str, args: &[String]) -> Result<()> {
-    let mut command = cargo::command(root);
-    command.args(["run", "--quiet", "--package", package, "--bin", name, "--"]).args(args);
-    let status = command.status().context("start cargo")?;
+fn run(command: &mut Command, name: &str) -> Result<()> {
+    let status = command.status().with_context(|| format!("start {name}"))?;
     if !status.success() {
         bail!("{name} failed ({status})");
     }

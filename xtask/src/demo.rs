@@ -31,7 +31,7 @@ pub fn run(root: &Path, args: &[String]) -> Result<()> {
     };
     let example = Example::read(root, name)?;
     setup::ensure_build()?;
-    let program = cargo::build(root, "alluvium", "alluvium")?;
+    let program = cargo::build(root, &["alluvium"])?.join("alluvium");
     let scratch = Scratch::new(keep)?;
     let demo = Demo { program, example, scratch };
     let shown = demo.show();

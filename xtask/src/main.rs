@@ -24,7 +24,8 @@ const USAGE: &str = "\
 cargo xtask COMMAND
 
   demo [EXAMPLE] [--keep]         a node, real events, five questions, a crash, the same answers
-  test [--light] [--from STEP]    everything CI checks, cheapest first
+  test [--light] [--from STEP] [--only STEP]
+                                  everything CI checks, cheapest first
   tidy [--fix [FOLDER]]           the rules of this repository (part of test)
   licences                        licences and versions of what we use (part of test)
   sim [--seed N | --seeds A..B]   simulated clusters, each from one seed

@@ -67,6 +67,7 @@ const STEPS: [Step; 14] = [
 struct Plan {
     light: bool,
     from: usize,
+    end: usize,
 }
 
 /// Runs the steps and prints a table of them.
@@ -76,7 +77,7 @@ pub fn run(root: &Path, args: &[String]) -> Result<()> {
     let mut rows = Vec::new();
     let mut failure = None;
     setup::ensure_checkers()?;
-    for step in STEPS.iter().skip(plan.from) {
+    for step in &STEPS[plan.from..plan.end] {
         if step.weight == Weight::Heavy {
             if plan.light {
                 break;
@@ -99,22 +100,30 @@ pub fn run(root: &Path, args: &[String]) -> Result<()> {
 
 impl Plan {
     fn parse(args: &[String]) -> Result<Plan> {
-        let mut plan = Plan { light: false, from: 0 };
+        let mut plan = Plan { light: false, from: 0, end: STEPS.len() };
         let mut args = args.iter();
         while let Some(arg) = args.next() {
             match arg.as_str() {
                 "--light" => plan.light = true,
-                "--from" => {
-                    let name = args.next().context("--from needs the name of a step")?;
-                    let names: Vec<&str> = STEPS.iter().map(|step| step.name).collect();
-                    let place = names.iter().position(|step| step == name);
-                    plan.from = place.with_context(|| format!("steps: {}", names.join(", ")))?;
+                "--from" => plan.from = place(args.next())?,
+                "--only" => {
+                    plan.from = place(args.next())?;
+                    plan.end = plan.from + 1;
                 }
-                other => bail!("cargo xtask test [--light] [--from STEP], not {other:?}"),
+                other => {
+                    bail!("cargo xtask test [--light] [--from STEP] [--only STEP], not {other:?}")
+                }
             }
         }
         Ok(plan)
     }
+}
+
+/// The place of a step by its name.
+fn place(name: Option<&String>) -> Result<usize> {
+    let names: Vec<&str> = STEPS.iter().map(|step| step.name).collect();
+    let place = name.and_then(|name| names.iter().position(|step| step == name));
+    place.with_context(|| format!("name a step: {}", names.join(", ")))
 }
 
 fn nothing_counted(result: Result<()>) -> Result<Counts> {
@@ -291,9 +300,11 @@ mod tests {
         let parse = |words: &[&str]| {
             Plan::parse(&words.iter().map(|word| word.to_string()).collect::<Vec<_>>())
         };
-        assert_eq!(parse(&[]).expect("a plan"), Plan { light: false, from: 0 });
+        assert_eq!(parse(&[]).expect("a plan"), Plan { light: false, from: 0, end: STEPS.len() });
         let plan = parse(&["--light", "--from", "core"]).expect("a plan");
-        assert_eq!(plan, Plan { light: true, from: 6 });
+        assert_eq!((plan.light, STEPS[plan.from].name), (true, "core"));
+        let plan = parse(&["--only", "sim"]).expect("a plan");
+        assert_eq!(plan.end - plan.from, 1);
         assert!(parse(&["--from", "nowhere"]).is_err());
         assert!(parse(&["--fast"]).is_err());
     }
