@@ -1,0 +1,55 @@
+//! Benchmarks of one node, each beside peers in the same run. Prints Markdown for docs/BENCHMARKS.md.
+//!
+//! The load client runs on the same cores as the node and its CPU time is named. Every load is
+//! bounded by a number of rows or seconds. Nothing here is a test: figures are for people.
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program prints its result")]
+
+mod answers;
+mod ingest;
+mod latency;
+mod load;
+mod peers;
+mod postgres;
+mod queries;
+mod questions;
+mod report;
+mod start;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+struct Arguments {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Subcommand)]
+enum What {
+    /// Durable ingest of Arrow batches over gRPC, beside peers.
+    Ingest(ingest::IngestOptions),
+    /// Durable ingest of JSON rows over gRPC.
+    Json(ingest::JsonOptions),
+    /// Appends of one event each, from many callers at once.
+    Single(latency::SingleOptions),
+    /// Ack latency at half load, open loop.
+    Latency(latency::LatencyOptions),
+    /// 16 questions over sealed rows, beside DuckDB.
+    Queries(queries::QueriesOptions),
+    /// Start until ready, over sealed rows.
+    Start(start::StartOptions),
+    /// Memory and CPU of a fresh node that does nothing.
+    Idle(start::IdleOptions),
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    match Arguments::parse().what {
+        What::Ingest(options) => ingest::arrow(&options).await,
+        What::Json(options) => ingest::json(&options).await,
+        What::Single(options) => latency::single(&options).await,
+        What::Latency(options) => latency::at_half_load(&options).await,
+        What::Queries(options) => queries::run(&options).await,
+        What::Start(options) => start::run(&options).await,
+        What::Idle(options) => start::idle(&options).await,
+    }
+}

@@ -1,0 +1,21 @@
+//! Drives real `alluvium` processes from outside: starts, kills and restarts them, loads them over
+//! gRPC, and audits what they answer.
+//!
+//! Knows the wire and nothing of the node's insides: what it proves holds for the program a user
+//! runs. It is not the simulator (`cluster-tests/sim`), which explores orders of events that real
+//! time seldom produces.
+//!
+//! In reading order: [`node`] is a process, [`client`] speaks to it, [`rows`] says what the audited
+//! events look like, [`ledger`] remembers what was sent and acknowledged, [`load`] sends, [`audit`]
+//! compares, [`chaos`] puts these together under SIGKILL. [`events`] and [`measure`] serve the
+//! benchmarks.
+
+pub mod audit;
+pub mod chaos;
+pub mod client;
+pub mod events;
+pub mod ledger;
+pub mod load;
+pub mod measure;
+pub mod node;
+pub mod rows;

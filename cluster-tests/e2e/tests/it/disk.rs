@@ -1,0 +1,121 @@
+//! A full disk refuses writes with a clear code, goes on answering reads, and takes writes again when
+//! there is room.
+
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
+use cluster_e2e::client::arrow_request;
+use cluster_e2e::measure::is_root;
+use cluster_e2e::node::{Node, NodeOptions};
+use tonic::Code;
+
+/// Size of the file system: room for the databases' own files and a few hundred batches.
+const DISK_MIB: u64 = 160;
+
+/// Taken at first, given back later.
+const BALLAST_MIB: usize = 64;
+
+/// A mounted file system of a few MiB, unmounted at the end.
+struct SmallDisk {
+    dir: PathBuf,
+    _scratch: tempfile::TempDir,
+}
+
+impl SmallDisk {
+    fn mount() -> Result<SmallDisk, String> {
+        if !is_root() {
+            return Err("mounting needs root".to_owned());
+        }
+        let scratch = tempfile::tempdir().map_err(|error| error.to_string())?;
+        let dir = scratch.path().join("disk");
+        std::fs::create_dir(&dir).map_err(|error| error.to_string())?;
+        let size = format!("size={DISK_MIB}m");
+        let mut mount = Command::new("mount");
+        mount.args(["-t", "tmpfs", "-o", &size, "tmpfs"]).arg(&dir);
+        let output = mount.output().map_err(|error| error.to_string())?;
+        if !output.status.success() {
+            return Err(String::from_utf8_lossy(&output.stderr).into_owned());
+        }
+        Ok(SmallDisk { dir, _scratch: scratch })
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        // Lazily: a node that is being killed may still hold files.
+        let unmounted = Command::new("umount").arg("-l").arg(&self.dir).status();
+        if !unmounted.is_ok_and(|status| status.success()) {
+            eprintln!("{} stays mounted", self.dir.display());
+        }
+    }
+}
+
+/// Rows that do not compress well.
+fn batch(number: i64) -> RecordBatch {
+    let count = 4_000;
+    let mut state = u64::try_from(number).unwrap() + 1;
+    let mut noise = || {
+        state =
+            state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        format!("{:016x}", state ^ (state >> 29))
+    };
+    let texts = (0..count).map(|_| [noise(), noise(), noise(), noise()].concat());
+    let texts: ArrayRef = Arc::new(StringArray::from_iter_values(texts));
+    let numbers: ArrayRef = Arc::new(Int64Array::from_value(number, count));
+    RecordBatch::try_from_iter([("n", numbers), ("noise", texts)]).unwrap()
+}
+
+#[tokio::test]
+async fn a_full_disk_refuses_writes_and_goes_on_with_reads() {
+    let disk = match SmallDisk::mount() {
+        Ok(disk) => disk,
+        Err(reason) => return crate::skip(&format!("full disk: {reason}")),
+    };
+    let ballast = disk.dir.join("ballast");
+    std::fs::write(&ballast, vec![7; BALLAST_MIB << 20]).unwrap();
+    let options = NodeOptions::default()
+        .data_dir(&disk.dir.join("data"))
+        .set("ALLUVIUM_SEGMENT_BYTES", 1 << 20);
+    let mut node = Node::start(options).await.unwrap();
+    let client = node.client().await.unwrap();
+    client.query("CREATE STREAM full (n BIGINT, noise TEXT)").await.unwrap();
+
+    let mut acked = 0;
+    let status = loop {
+        assert!(acked < 2_000, "{acked} batches fit on a disk of {DISK_MIB} MiB");
+        match client.append(arrow_request("full", None, &batch(acked)).unwrap()).await {
+            Ok(_) => acked += 1,
+            Err(status) => break status,
+        }
+    };
+    eprintln!("{acked} batches fit; then {status:?}");
+    assert_eq!(status.code(), Code::ResourceExhausted, "{status:?}");
+    assert!(status.message().contains("disk"), "{status:?}");
+    let count = "SELECT count(*), count(DISTINCT n) FROM full";
+    let read = || async { client.query(count).await.unwrap().integer_rows::<2>().unwrap() };
+    assert_eq!(read().await, [[acked * 4_000, acked]], "reads go on");
+    let again = client.append(arrow_request("full", None, &batch(acked)).unwrap()).await;
+    assert_eq!(again.unwrap_err().code(), Code::ResourceExhausted);
+
+    std::fs::remove_file(&ballast).unwrap();
+    let mut poll = tokio::time::interval(std::time::Duration::from_millis(50));
+    let mut tries = 0;
+    while let Err(status) = client.append(arrow_request("full", None, &batch(acked)).unwrap()).await
+    {
+        tries += 1;
+        assert!(tries < 200, "still refused with room: {status:?}");
+        assert_eq!(status.code(), Code::ResourceExhausted, "{status:?}");
+        poll.tick().await;
+    }
+    acked += 1;
+    assert_eq!(read().await, [[acked * 4_000, acked]], "writes go on");
+
+    node.kill().await.unwrap();
+    node.restart().await.unwrap();
+    let client = node.client().await.unwrap();
+    let rows = client.query(count).await.unwrap().integer_rows::<2>().unwrap();
+    assert_eq!(rows, [[acked * 4_000, acked]], "what was acknowledged is there");
+    node.kill().await.unwrap();
+}

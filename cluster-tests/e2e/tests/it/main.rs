@@ -1,0 +1,29 @@
+//! One node as a process: what it keeps through crashes, what it refuses, how it ends.
+//!
+//! One binary, because each would link anew. Every test starts its own node on free ports. A test that
+//! the machine does not allow (mounting, tracing) says so on stderr as `SKIPPED: …` and passes; CI
+//! counts these lines.
+#![allow(clippy::print_stderr, reason = "tests print seeds and why they were skipped")]
+
+mod as_of;
+mod bad_input;
+mod chaos;
+mod damage;
+mod disk;
+mod producers;
+mod stop;
+
+use cluster_e2e::client::Client;
+use cluster_e2e::node::{Node, NodeOptions};
+
+/// A node with defaults, and a connection to it.
+async fn node() -> (Node, Client) {
+    let node = Node::start(NodeOptions::default()).await.expect("a fresh node starts");
+    let client = node.client().await.expect("a ready node answers");
+    (node, client)
+}
+
+/// Says that a test could not run here.
+fn skip(reason: &str) {
+    eprintln!("SKIPPED: {reason}");
+}
