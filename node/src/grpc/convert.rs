@@ -1,0 +1,105 @@
+//! Wire forms to our own and back.
+
+use std::collections::BTreeMap;
+
+use alluvium_core::ids::{Epoch, Offset, PartitionNumber, ProducerId, Sequence};
+use alluvium_core::partition::Stamp;
+use alluvium_core::stream::Frontier;
+use alluvium_proto::v1 as proto;
+use alluvium_query::host::Freshness;
+use tonic::Status;
+
+use crate::ingest::{AppendAck, ClientRows};
+use crate::streams::Streams;
+
+/// An append as the node takes it.
+#[derive(Debug)]
+pub struct AppendCall {
+    /// Stream name.
+    pub stream: String,
+    /// Who sends it.
+    pub stamp: Option<Stamp>,
+    /// The events.
+    pub rows: ClientRows,
+    /// Bytes on the wire.
+    pub byte_count: usize,
+}
+
+/// Takes an append apart.
+pub fn append_call(request: proto::AppendRequest) -> Result<AppendCall, Status> {
+    let (rows, byte_count) = match request.rows {
+        Some(proto::append_request::Rows::ArrowIpc(bytes)) => {
+            let byte_count = bytes.len();
+            (ClientRows::ArrowIpc(bytes), byte_count)
+        }
+        Some(proto::append_request::Rows::Json(bytes)) => {
+            let byte_count = bytes.len();
+            (ClientRows::Json(bytes), byte_count)
+        }
+        None => return Err(Status::invalid_argument("rows are missing; set arrow_ipc or json")),
+    };
+    let stamp = request.producer.map(|producer| Stamp {
+        producer: ProducerId(producer.producer_id),
+        epoch: Epoch(producer.epoch),
+        sequence: Sequence(producer.sequence),
+        position: producer.position,
+    });
+    Ok(AppendCall { stream: request.stream, stamp, rows, byte_count })
+}
+
+/// An acknowledgement for the wire.
+pub fn append_response(stream: &str, ack: AppendAck) -> proto::AppendResponse {
+    let partitions = ack.partitions.iter().map(|part| proto::PartitionAck {
+        partition: part.partition.0,
+        first: part.offsets.map(|(first, _)| first.0),
+        end: part.offsets.map(|(_, end)| end.0),
+        duplicate: part.duplicate,
+    });
+    proto::AppendResponse {
+        partitions: partitions.collect(),
+        frontier: Some(frontier(stream, &ack.frontier)),
+        duplicate: ack.duplicate,
+        event_count: ack.event_count,
+    }
+}
+
+/// A frontier for the wire.
+pub fn frontier(stream: &str, frontier: &Frontier) -> proto::Frontier {
+    let offsets = frontier.0.iter().map(|(partition, offset)| (partition.0, offset.0));
+    proto::Frontier { stream: stream.to_string(), offsets: offsets.collect() }
+}
+
+/// What freshness a query asked for.
+pub fn freshness(
+    asked: Option<proto::query_request::Freshness>,
+    streams: &Streams,
+) -> Result<Freshness, Status> {
+    let (exact, frontiers) = match asked {
+        None => return Ok(Freshness::Linearizable),
+        Some(proto::query_request::Freshness::AtLeast(frontiers)) => (false, frontiers),
+        Some(proto::query_request::Freshness::AsOf(frontiers)) => (true, frontiers),
+    };
+    let mut named = Vec::with_capacity(frontiers.frontiers.len());
+    for frontier in frontiers.frontiers {
+        let Some(served) = streams.get(&frontier.stream) else {
+            let message =
+                format!("freshness names stream \"{}\", which does not exist", frontier.stream);
+            return Err(Status::not_found(message));
+        };
+        let partition_count = served.stream.groups.len();
+        let mut offsets = BTreeMap::new();
+        for (partition, offset) in frontier.offsets {
+            if partition_count <= partition as usize {
+                let message = format!(
+                    "freshness names partition {partition} of stream \"{}\", which has \
+                     {partition_count}",
+                    frontier.stream
+                );
+                return Err(Status::invalid_argument(message));
+            }
+            offsets.insert(PartitionNumber(partition), Offset(offset));
+        }
+        named.push((served.stream.id, Frontier(offsets)));
+    }
+    Ok(if exact { Freshness::AsOf(named) } else { Freshness::AtLeast(named) })
+}

@@ -1,0 +1,198 @@
+//! Appends over gRPC.
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use alluvium_core::ids::{Epoch, ProducerId, Sequence};
+use alluvium_core::meta::{MetaCommand, MetaOutcome};
+use alluvium_proto::v1 as proto;
+use alluvium_proto::v1::ingest_server::Ingest;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status, Streaming};
+
+use super::convert::{self, AppendCall};
+use super::status;
+use crate::bootstrap::Node;
+use crate::clock::Stopwatch;
+use crate::ingest::{AppendAck, AppendError, PendingAppend};
+use crate::streams::ServedStream;
+
+/// Batches of one `AppendStream` call that may wait for their answer. A partition remembers this
+/// many batches of a producer, so a retry of any of them is answered with its offsets.
+pub const WINDOW_BATCHES: usize = alluvium_core::partition::REMEMBERED_MAX;
+
+/// See the module.
+#[derive(Clone, Debug)]
+pub struct IngestService {
+    node: Arc<Node>,
+}
+
+impl IngestService {
+    /// Over one node.
+    pub fn new(node: Arc<Node>) -> IngestService {
+        IngestService { node }
+    }
+}
+
+type Answers =
+    Pin<Box<dyn futures::Stream<Item = Result<proto::AppendStreamResponse, Status>> + Send>>;
+
+#[tonic::async_trait]
+impl Ingest for IngestService {
+    async fn open_producer(
+        &self,
+        request: Request<proto::OpenProducerRequest>,
+    ) -> Result<Response<proto::OpenProducerResponse>, Status> {
+        let request = request.into_inner();
+        alluvium_core::meta::check_producer_name(&request.name)
+            .map_err(|error| Status::invalid_argument(error.to_string()))?;
+        let Some(stream) = self.node.streams.get(&request.stream) else {
+            let error = AppendError::UnknownStream { name: request.stream };
+            return Err(status::append_status(&error));
+        };
+        let command = MetaCommand::OpenProducer { name: request.name };
+        let outcome = self.node.meta.change(command).await;
+        match outcome.map_err(|error| status::change_status(&error))? {
+            MetaOutcome::ProducerOpened { id, epoch } => {
+                Ok(Response::new(opened(&stream, id, epoch).await?))
+            }
+            other => Err(Status::internal(format!("opening a producer led to {other:?}"))),
+        }
+    }
+
+    async fn append(
+        &self,
+        request: Request<proto::AppendRequest>,
+    ) -> Result<Response<proto::AppendResponse>, Status> {
+        let watch = Stopwatch::start();
+        let AppendCall { stream, stamp, rows, .. } = convert::append_call(request.into_inner())?;
+        let answer = self.node.ingest.append(&stream, stamp, rows).await;
+        self.node.metrics.append_answered(answer.is_ok(), watch.elapsed());
+        match answer {
+            Ok(ack) => Ok(Response::new(convert::append_response(&stream, ack))),
+            Err(error) => Err(status::append_status(&error)),
+        }
+    }
+
+    type AppendStreamStream = Answers;
+
+    async fn append_stream(
+        &self,
+        request: Request<Streaming<proto::AppendRequest>>,
+    ) -> Result<Response<Answers>, Status> {
+        // The channel is the window: when it is full of unanswered batches, no further one is read,
+        // and HTTP/2 flow control holds the client back.
+        let (started, pending) = mpsc::channel(WINDOW_BATCHES);
+        tokio::spawn(read_batches(self.node.clone(), request.into_inner(), started));
+        let node = self.node.clone();
+        let answers = futures::StreamExt::then(ReceiverStream::new(pending), move |started| {
+            let node = node.clone();
+            async move { answer(&node, started).await }
+        });
+        Ok(Response::new(Box::pin(answers)))
+    }
+}
+
+/// A batch that was handed to its partitions, or refused on the way.
+struct Started {
+    stream: String,
+    watch: Stopwatch,
+    append: Result<PendingAppend, StartError>,
+}
+
+enum StartError {
+    Append(AppendError),
+    Call(Status),
+}
+
+async fn read_batches(
+    node: Arc<Node>,
+    mut requests: Streaming<proto::AppendRequest>,
+    started: mpsc::Sender<Started>,
+) {
+    loop {
+        // A place for the answer comes before the batch is read.
+        let Ok(place) = started.reserve().await else {
+            return;
+        };
+        let request = match requests.message().await {
+            Ok(Some(request)) => request,
+            Ok(None) => return,
+            Err(error) => {
+                let append = Err(StartError::Call(error));
+                place.send(Started { stream: String::new(), watch: Stopwatch::start(), append });
+                return;
+            }
+        };
+        let watch = Stopwatch::start();
+        let (stream, append) = start(&node, request).await;
+        place.send(Started { stream, watch, append });
+    }
+}
+
+async fn start(
+    node: &Node,
+    request: proto::AppendRequest,
+) -> (String, Result<PendingAppend, StartError>) {
+    let call = match convert::append_call(request) {
+        Ok(call) => call,
+        Err(error) => return (String::new(), Err(StartError::Call(error))),
+    };
+    let AppendCall { stream, stamp, rows, byte_count } = call;
+    let append = match node.ingest.admit_in_turn(byte_count).await {
+        Ok(permit) => node.ingest.submit(&stream, stamp, rows, permit),
+        Err(error) => Err(error),
+    };
+    (stream, append.map_err(StartError::Append))
+}
+
+async fn answer(node: &Node, started: Started) -> Result<proto::AppendStreamResponse, Status> {
+    let acknowledged: Result<AppendAck, AppendError> = match started.append {
+        Ok(pending) => pending.acknowledged().await,
+        Err(StartError::Append(error)) => Err(error),
+        Err(StartError::Call(status)) => return Err(status),
+    };
+    node.metrics.append_answered(acknowledged.is_ok(), started.watch.elapsed());
+    let answer = match acknowledged {
+        Ok(ack) => proto::append_stream_response::Answer::Ack(convert::append_response(
+            &started.stream,
+            ack,
+        )),
+        Err(error) => {
+            let (code, retry_after) = status::append_code(&error);
+            proto::append_stream_response::Answer::Failure(proto::AppendFailure {
+                code: code as u32,
+                message: error.to_string(),
+                retry_after_ms: retry_after
+                    .map(|wait| u32::try_from(wait.as_millis()).unwrap_or(u32::MAX)),
+            })
+        }
+    };
+    Ok(proto::AppendStreamResponse { answer: Some(answer) })
+}
+
+/// Fences the producer's former life in every partition, and says where the new one goes on: with
+/// the first sequence that not every partition holds.
+async fn opened(
+    stream: &ServedStream,
+    id: ProducerId,
+    epoch: Epoch,
+) -> Result<proto::OpenProducerResponse, Status> {
+    let fences = stream.partitions.iter().map(|partition| partition.fence(id, epoch));
+    let states = futures::future::try_join_all(fences).await;
+    let states = states.map_err(|error| Status::unavailable(error.to_string()))?;
+    let next = states.iter().map(|state| state.next).min().unwrap_or_default();
+    let position_of = |sequence: Sequence| {
+        let windows = states.iter().flat_map(|state| &state.window);
+        windows.filter(|known| known.sequence == sequence).map(|known| known.position).next()
+    };
+    let before = next.0.checked_sub(1).map(Sequence);
+    Ok(proto::OpenProducerResponse {
+        producer_id: id.0,
+        epoch: epoch.0,
+        next_sequence: next.0,
+        position: before.and_then(position_of).unwrap_or(0),
+        next_position: position_of(next),
+    })
+}

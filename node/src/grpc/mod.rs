@@ -1,0 +1,11 @@
+//! The gRPC front door and its other side. The only folder that names tonic.
+//!
+//! Wire types stop in [`convert`]; errors become codes in [`status`].
+
+pub mod admin;
+pub mod client;
+pub mod convert;
+pub mod ingest;
+pub mod query;
+pub mod server;
+pub mod status;

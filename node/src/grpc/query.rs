@@ -1,0 +1,113 @@
+//! SQL over gRPC.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use alluvium_proto::v1 as proto;
+use alluvium_proto::v1::query_response::Part;
+use alluvium_proto::v1::query_server::Query;
+use alluvium_query::{Answer, wire};
+use futures::StreamExt;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status};
+
+use super::{convert, status};
+use crate::bootstrap::Node;
+use crate::clock::Stopwatch;
+
+/// A statement may run this long unless its caller asks for less.
+const TIMEOUT_MAX: Duration = Duration::from_secs(600);
+
+/// Batches between the engine and the wire: enough to keep both busy.
+const BATCHES_BUFFERED: usize = 4;
+
+/// Bytes of one part of an answer: below the 4 MiB that gRPC libraries take unless told otherwise.
+const PIECE_BYTES: usize = 2 << 20;
+
+/// See the module.
+#[derive(Clone, Debug)]
+pub struct QueryService {
+    node: Arc<Node>,
+}
+
+impl QueryService {
+    /// Over one node.
+    pub fn new(node: Arc<Node>) -> QueryService {
+        QueryService { node }
+    }
+}
+
+type Parts = Pin<Box<dyn futures::Stream<Item = Result<proto::QueryResponse, Status>> + Send>>;
+
+#[tonic::async_trait]
+impl Query for QueryService {
+    type QueryStream = Parts;
+
+    async fn query(
+        &self,
+        request: Request<proto::QueryRequest>,
+    ) -> Result<Response<Parts>, Status> {
+        let request = request.into_inner();
+        let freshness = convert::freshness(request.freshness, &self.node.streams)?;
+        let asked = Duration::from_millis(u64::from(request.timeout_ms));
+        let timeout = if asked.is_zero() { TIMEOUT_MAX } else { asked.min(TIMEOUT_MAX) };
+        let (parts, answer) = mpsc::channel(BATCHES_BUFFERED);
+        let node = self.node.clone();
+        // Queries have their own threads: a long one must not hold up appends.
+        let run = async move {
+            let watch = Stopwatch::start();
+            let running = run(&node, &request.sql, freshness, &parts, &watch);
+            let ended = tokio::select! {
+                biased;
+                // The caller left: what is still running is dropped.
+                () = parts.closed() => Err(Status::cancelled("the caller left")),
+                ended = tokio::time::timeout(timeout, running) => ended.unwrap_or_else(|_| {
+                    let waited = format!("the statement took longer than {timeout:?}");
+                    Err(Status::deadline_exceeded(waited))
+                }),
+            };
+            node.metrics.query_answered(ended.is_ok(), watch.elapsed());
+            if let Err(status) = ended {
+                // A caller that left needs no answer.
+                let _ = parts.send(Err(status)).await;
+            }
+        };
+        self.node.query_runtime.spawn(run);
+        Ok(Response::new(Box::pin(ReceiverStream::new(answer))))
+    }
+}
+
+async fn run(
+    node: &Node,
+    sql: &str,
+    freshness: alluvium_query::host::Freshness,
+    parts: &mpsc::Sender<Result<proto::QueryResponse, Status>>,
+    watch: &Stopwatch,
+) -> Result<(), Status> {
+    let answer =
+        node.engine.run(sql, freshness).await.map_err(|error| status::sql_status(&error))?;
+    let Answer { schema, mut batches, as_of, tag } = answer;
+    send(parts, Part::Schema(wire::encode_schema(&schema))).await?;
+    let mut row_count = 0;
+    while let Some(batch) = batches.next().await {
+        let batch = batch.map_err(|error| status::sql_status(&error))?;
+        row_count += batch.num_rows() as u64;
+        for piece in wire::encode_batch_in_pieces(&batch, PIECE_BYTES) {
+            send(parts, Part::Batch(piece)).await?;
+        }
+    }
+    let as_of = as_of.iter().map(|(stream, frontier)| convert::frontier(stream, frontier));
+    let elapsed_us = u64::try_from(watch.elapsed().as_micros()).unwrap_or(u64::MAX);
+    let summary = proto::QuerySummary { as_of: as_of.collect(), row_count, elapsed_us, tag };
+    send(parts, Part::Summary(summary)).await
+}
+
+async fn send(
+    parts: &mpsc::Sender<Result<proto::QueryResponse, Status>>,
+    part: Part,
+) -> Result<(), Status> {
+    let response = proto::QueryResponse { part: Some(part) };
+    parts.send(Ok(response)).await.map_err(|_| Status::cancelled("the caller left"))
+}

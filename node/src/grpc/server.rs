@@ -1,0 +1,81 @@
+//! Serving gRPC: which services, with which limits.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use alluvium_proto::v1::admin_server::AdminServer;
+use alluvium_proto::v1::ingest_server::IngestServer;
+use alluvium_proto::v1::query_server::QueryServer;
+use tokio::net::TcpListener;
+use tokio_stream::wrappers::TcpListenerStream;
+use tonic::transport::Server;
+
+use super::admin::AdminService;
+use super::ingest::IngestService;
+use super::query::QueryService;
+use crate::bootstrap::Node;
+
+/// The largest message a client may send: a batch of the largest size and its frame.
+pub const CLIENT_MESSAGE_BYTES_MAX: usize = 16 << 20;
+
+/// Calls one connection may have open: the callers of a busy application server.
+const STREAMS_PER_CONNECTION_MAX: u32 = 1_024;
+
+/// HTTP/2 windows: large enough that a stream of 1 MiB batches never waits for a window update.
+const WINDOW_BYTES: u32 = 8 << 20;
+
+/// Serves clients on `listener` until `stop` is done.
+pub async fn serve_clients(
+    node: Arc<Node>,
+    listener: TcpListener,
+    stop: impl Future<Output = ()> + Send + 'static,
+) -> Result<(), ServeError> {
+    let (health, health_service) = tonic_health::server::health_reporter();
+    health.set_serving::<IngestServer<IngestService>>().await;
+    health.set_serving::<QueryServer<QueryService>>().await;
+    let reflection = tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(alluvium_proto::DESCRIPTORS)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        .build_v1()
+        .map_err(|error| ServeError { reason: error.to_string() })?;
+    let ingest = IngestServer::new(IngestService::new(node.clone()))
+        .max_decoding_message_size(CLIENT_MESSAGE_BYTES_MAX);
+    Server::builder()
+        .max_concurrent_streams(STREAMS_PER_CONNECTION_MAX)
+        .initial_stream_window_size(WINDOW_BYTES)
+        .initial_connection_window_size(WINDOW_BYTES)
+        .http2_keepalive_interval(Some(Duration::from_secs(20)))
+        .http2_keepalive_timeout(Some(Duration::from_secs(10)))
+        .tcp_nodelay(true)
+        .add_service(health_service)
+        .add_service(reflection)
+        .add_service(ingest)
+        .add_service(QueryServer::new(QueryService::new(node.clone())))
+        .add_service(AdminServer::new(AdminService::new(node)))
+        .serve_with_incoming_shutdown(TcpListenerStream::new(listener), stop)
+        .await
+        .map_err(|error| ServeError { reason: error.to_string() })
+}
+
+/// Serves other nodes on `listener` until `stop` is done. Clusters of this version have one node,
+/// so all there is to ask is whether it lives.
+pub async fn serve_peers(
+    listener: TcpListener,
+    stop: impl Future<Output = ()> + Send + 'static,
+) -> Result<(), ServeError> {
+    let (_health, health_service) = tonic_health::server::health_reporter();
+    Server::builder()
+        .add_service(health_service)
+        .serve_with_incoming_shutdown(TcpListenerStream::new(listener), stop)
+        .await
+        .map_err(|error| ServeError { reason: error.to_string() })
+}
+
+/// Why serving ended before it was asked to.
+#[derive(Debug, thiserror::Error)]
+#[error("serve clients: {reason}")]
+pub struct ServeError {
+    /// As the transport says.
+    pub reason: String,
+}

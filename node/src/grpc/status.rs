@@ -1,0 +1,70 @@
+//! Errors to gRPC codes, all in one place.
+
+use std::time::Duration;
+
+use alluvium_query::{ErrorKind, SqlError};
+use tonic::{Code, Status};
+
+use crate::actors::meta::ChangeError;
+use crate::ingest::{AppendError, RETRY_AFTER};
+
+/// Metadata that says after how many milliseconds the same call may be tried again.
+pub const RETRY_AFTER_HEADER: &str = "retry-after-ms";
+
+/// The code of an append's error, and after what time the same batch may be sent again.
+pub fn append_code(error: &AppendError) -> (Code, Option<Duration>) {
+    match error {
+        AppendError::UnknownStream { .. } => (Code::NotFound, None),
+        AppendError::Invalid(_) => (Code::InvalidArgument, None),
+        AppendError::Busy { .. } => (Code::ResourceExhausted, Some(RETRY_AFTER)),
+        AppendError::DiskFull => (Code::ResourceExhausted, None),
+        AppendError::Damaged { .. } => (Code::DataLoss, None),
+        AppendError::Fenced { .. } => (Code::FailedPrecondition, None),
+        AppendError::OutOfSequence { .. } => (Code::OutOfRange, None),
+        AppendError::NotOwner { .. } | AppendError::Lost | AppendError::Stopping => {
+            (Code::Unavailable, Some(RETRY_AFTER))
+        }
+    }
+}
+
+/// An append's error for a unary call.
+pub fn append_status(error: &AppendError) -> Status {
+    let (code, retry_after) = append_code(error);
+    with_retry_after(Status::new(code, error.to_string()), retry_after)
+}
+
+/// A change of the catalogue that failed.
+pub fn change_status(error: &ChangeError) -> Status {
+    match error {
+        ChangeError::Busy => {
+            with_retry_after(Status::resource_exhausted(error.to_string()), Some(RETRY_AFTER))
+        }
+        ChangeError::Lost | ChangeError::NotStarted { .. } | ChangeError::Stopping => {
+            Status::unavailable(error.to_string())
+        }
+    }
+}
+
+/// A statement that failed.
+pub fn sql_status(error: &SqlError) -> Status {
+    let code = match error.kind() {
+        ErrorKind::Syntax | ErrorKind::InvalidArgument => Code::InvalidArgument,
+        ErrorKind::NotFound => Code::NotFound,
+        ErrorKind::AlreadyExists => Code::AlreadyExists,
+        ErrorKind::Unsupported => Code::Unimplemented,
+        ErrorKind::ResourceExhausted => Code::ResourceExhausted,
+        ErrorKind::Unavailable => Code::Unavailable,
+        ErrorKind::OutOfRange => Code::OutOfRange,
+        ErrorKind::Cancelled => Code::Cancelled,
+        ErrorKind::Internal => Code::Internal,
+    };
+    with_retry_after(Status::new(code, error.to_string()), error.retry_after())
+}
+
+fn with_retry_after(mut status: Status, retry_after: Option<Duration>) -> Status {
+    if let Some(wait) = retry_after {
+        let wait = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
+        status.metadata_mut().insert(RETRY_AFTER_HEADER, wait.into());
+    }
+    status
+}

@@ -1,0 +1,328 @@
+//! The node as the SQL engine sees it.
+
+use std::sync::Arc;
+
+use alluvium_core::ids::{Offset, PartitionNumber, StreamId};
+use alluvium_core::meta::{MetaCommand, MetaOutcome};
+use alluvium_core::stream::{Frontier, Stream, StreamDefinition};
+use alluvium_query::host::{
+    Catalogue, ColumnStatistics, Freshness, Host, HostError, PartitionPin, PartitionRow,
+    ProducerRow, SegmentPin, SegmentRow, TailPin,
+};
+use alluvium_store::{PartitionView, Segment};
+use alluvium_views::columns;
+use arrow::record_batch::RecordBatch;
+use async_trait::async_trait;
+
+use crate::actors::meta::{ChangeError, MetaHandle};
+use crate::actors::partition::{PartitionHandle, ReadError};
+use crate::clock;
+use crate::ingest::{AppendError, ClientRows, Ingest, RETRY_AFTER};
+use crate::streams::{ServedStream, Streams};
+
+/// See the module.
+#[derive(Debug)]
+pub struct NodeHost {
+    streams: Arc<Streams>,
+    ingest: Arc<Ingest>,
+    meta: Arc<MetaHandle>,
+}
+
+impl NodeHost {
+    /// Over what this node serves.
+    pub fn new(streams: Arc<Streams>, ingest: Arc<Ingest>, meta: Arc<MetaHandle>) -> NodeHost {
+        NodeHost { streams, ingest, meta }
+    }
+
+    fn served(&self, stream: &Stream) -> Result<Arc<ServedStream>, HostError> {
+        let name = &stream.definition.name;
+        let served = self.streams.get(name).filter(|served| served.stream.id == stream.id);
+        served.ok_or_else(|| HostError::UnknownStream { name: name.clone() })
+    }
+
+    async fn change(&self, command: MetaCommand) -> Result<MetaOutcome, HostError> {
+        self.meta.change(command).await.map_err(|error| match error {
+            ChangeError::Busy => {
+                HostError::Busy { reason: error.to_string(), retry_after: RETRY_AFTER }
+            }
+            ChangeError::Lost | ChangeError::NotStarted { .. } | ChangeError::Stopping => {
+                HostError::Unavailable { reason: error.to_string() }
+            }
+        })
+    }
+}
+
+#[async_trait]
+impl Host for NodeHost {
+    fn catalogue(&self) -> Catalogue {
+        self.streams.catalogue()
+    }
+
+    async fn pin(
+        &self,
+        stream: &Stream,
+        freshness: &Freshness,
+    ) -> Result<Vec<PartitionPin>, HostError> {
+        let served = self.served(stream)?;
+        let views = futures::future::try_join_all(served.partitions.iter().map(|p| p.read()));
+        let views = views.await.map_err(|error| read_error(&served, &error))?;
+        let mut pins = Vec::with_capacity(views.len());
+        for (handle, view) in served.partitions.iter().zip(views) {
+            let end = cut_of(stream, handle, &view, freshness)?;
+            pins.push(pin_of(&served, handle, &view, end));
+        }
+        Ok(pins)
+    }
+
+    async fn create_stream(
+        &self,
+        definition: StreamDefinition,
+        if_not_exists: bool,
+    ) -> Result<(), HostError> {
+        let created_at = clock::now();
+        match self
+            .change(MetaCommand::CreateStream { definition, if_not_exists, created_at })
+            .await?
+        {
+            MetaOutcome::StreamExists { name } => Err(HostError::StreamExists { name }),
+            MetaOutcome::StreamCreated(_)
+            | MetaOutcome::NothingToDo
+            | MetaOutcome::StreamDropped(_)
+            | MetaOutcome::StreamUnknown { .. }
+            | MetaOutcome::ProducerOpened { .. } => Ok(()),
+        }
+    }
+
+    async fn drop_stream(&self, name: &str, if_exists: bool) -> Result<(), HostError> {
+        let name = name.to_string();
+        match self.change(MetaCommand::DropStream { name, if_exists }).await? {
+            MetaOutcome::StreamUnknown { name } => Err(HostError::UnknownStream { name }),
+            MetaOutcome::StreamDropped(_)
+            | MetaOutcome::NothingToDo
+            | MetaOutcome::StreamCreated(_)
+            | MetaOutcome::StreamExists { .. }
+            | MetaOutcome::ProducerOpened { .. } => Ok(()),
+        }
+    }
+
+    async fn append(&self, stream: &Stream, rows: RecordBatch) -> Result<Frontier, HostError> {
+        let served = self.served(stream)?;
+        let name = &served.stream.definition.name;
+        match self.ingest.append(name, None, ClientRows::Rows(rows)).await {
+            Ok(ack) => Ok(ack.frontier),
+            Err(error) => Err(append_error(error)),
+        }
+    }
+
+    async fn partitions(&self) -> Result<Vec<PartitionRow>, HostError> {
+        let mut rows = Vec::new();
+        for served in self.streams.all().values() {
+            for handle in &served.partitions {
+                rows.push(partition_row(handle).await);
+            }
+        }
+        Ok(rows)
+    }
+
+    async fn producers(&self) -> Result<Vec<ProducerRow>, HostError> {
+        let mut found = Vec::new();
+        for served in self.streams.all().values() {
+            for handle in &served.partitions {
+                let Some(inspected) = handle.inspect().await else {
+                    continue;
+                };
+                for (id, state) in inspected.producers {
+                    found.push((id, handle.clone(), state));
+                }
+            }
+        }
+        let names = self.meta.producer_names(found.iter().map(|(id, _, _)| *id).collect()).await;
+        let rows = found.into_iter().map(|(id, handle, state)| ProducerRow {
+            producer: names.get(&id).cloned().unwrap_or_default(),
+            producer_id: id.0,
+            stream: handle.stream.clone(),
+            partition: handle.number,
+            epoch: state.epoch.0,
+            last_sequence: state.next.0.saturating_sub(1),
+            position: state.position(),
+            last_appended_at: state.last_appended_at,
+        });
+        Ok(rows.collect())
+    }
+
+    async fn segments(&self) -> Result<Vec<SegmentRow>, HostError> {
+        let mut rows = Vec::new();
+        for served in self.streams.all().values() {
+            for handle in &served.partitions {
+                let Some(log) = handle.log() else {
+                    continue;
+                };
+                for segment in log.view().segments.iter() {
+                    rows.push(segment_row(handle, segment));
+                }
+            }
+        }
+        Ok(rows)
+    }
+}
+
+fn read_error(served: &ServedStream, error: &ReadError) -> HostError {
+    let reason = format!("stream \"{}\": {error}", served.stream.definition.name);
+    match error {
+        ReadError::NoOwner { .. } | ReadError::NotServed { .. } => {
+            HostError::Unavailable { reason }
+        }
+        ReadError::Busy { .. } => HostError::Busy { reason, retry_after: RETRY_AFTER },
+    }
+}
+
+fn append_error(error: AppendError) -> HostError {
+    let reason = error.to_string();
+    match error {
+        AppendError::UnknownStream { name } => HostError::UnknownStream { name },
+        AppendError::Invalid(_)
+        | AppendError::Fenced { .. }
+        | AppendError::OutOfSequence { .. } => HostError::Invalid { reason },
+        AppendError::Busy { .. } | AppendError::DiskFull => {
+            HostError::Busy { reason, retry_after: RETRY_AFTER }
+        }
+        AppendError::Damaged { .. }
+        | AppendError::NotOwner { .. }
+        | AppendError::Lost
+        | AppendError::Stopping => HostError::Unavailable { reason },
+    }
+}
+
+/// Where the cut of one partition ends, for the freshness asked.
+fn cut_of(
+    stream: &Stream,
+    handle: &PartitionHandle,
+    view: &PartitionView,
+    freshness: &Freshness,
+) -> Result<Offset, HostError> {
+    let asked = |frontiers: &[(StreamId, Frontier)]| {
+        let (_, frontier) = frontiers.iter().find(|(id, _)| *id == stream.id)?;
+        Some(frontier.0.get(&handle.number).copied())
+    };
+    let (exact, offset) = match freshness {
+        Freshness::Linearizable => return Ok(view.end),
+        Freshness::AtLeast(frontiers) => {
+            (false, asked(frontiers).flatten().unwrap_or(Offset::ZERO))
+        }
+        Freshness::AsOf(frontiers) => match asked(frontiers) {
+            // A partition that the frontier does not name had no events then.
+            Some(offset) => (true, offset.unwrap_or(Offset::ZERO)),
+            None => return Ok(view.end),
+        },
+    };
+    if view.end < offset {
+        return Err(out_of_range(stream, handle.number, offset, view, "is not reached yet"));
+    }
+    if exact && offset < view.start {
+        return Err(out_of_range(stream, handle.number, offset, view, "is past retention"));
+    }
+    Ok(if exact { offset } else { view.end })
+}
+
+fn out_of_range(
+    stream: &Stream,
+    partition: PartitionNumber,
+    offset: Offset,
+    view: &PartitionView,
+    what: &str,
+) -> HostError {
+    let name = &stream.definition.name;
+    let (start, end) = (view.start, view.end);
+    let reason = format!(
+        "offset {offset} of partition {partition} of stream \"{name}\" {what}: it holds \
+         [{start}, {end})"
+    );
+    HostError::OutOfRange { reason }
+}
+
+fn pin_of(
+    served: &ServedStream,
+    handle: &PartitionHandle,
+    view: &PartitionView,
+    end: Offset,
+) -> PartitionPin {
+    let mut segments = Vec::new();
+    for segment in view.segments.iter() {
+        if segment.first < end && view.start < segment.end {
+            segments.push(segment_pin(segment));
+        }
+    }
+    let mut tail = Vec::new();
+    for batch in view.tail.iter() {
+        if end <= batch.first {
+            break;
+        }
+        let scan = batch
+            .scan
+            .get_or_init(|| columns::to_scan(&batch.rows, handle.number, &served.scan_schema));
+        tail.push(TailPin { first: batch.first, rows: scan.clone() });
+    }
+    PartitionPin { partition: handle.number, start: view.start, end, segments, tail }
+}
+
+fn segment_pin(segment: &Arc<Segment>) -> SegmentPin {
+    let columns = segment.columns.iter().map(|column| ColumnStatistics {
+        name: column.name.clone(),
+        min: column.min.clone(),
+        max: column.max.clone(),
+        null_count: column.null_count,
+    });
+    SegmentPin {
+        path: segment.path.clone(),
+        file_bytes: segment.file_bytes,
+        first: segment.first,
+        end: segment.end,
+        columns: Arc::new(columns.collect()),
+        guard: segment.clone(),
+    }
+}
+
+async fn partition_row(handle: &PartitionHandle) -> PartitionRow {
+    let inspected = handle.inspect().await;
+    let view = handle.log().map(|log| log.view());
+    let segments = view.as_ref().map(|view| &view.segments[..]).unwrap_or_default();
+    let state = match (handle.damage(), &inspected) {
+        (Some(reason), _) => format!("damaged: {reason}"),
+        (None, Some(inspected)) if inspected.owner.is_some() => "serving".into(),
+        (None, _) => "starting".into(),
+    };
+    PartitionRow {
+        stream: handle.stream.clone(),
+        partition: handle.number,
+        group: handle.group.0,
+        owner: inspected.as_ref().and_then(|inspected| inspected.owner).unwrap_or(0),
+        term: inspected.as_ref().map_or(0, |inspected| inspected.term),
+        state,
+        start: view.as_ref().map_or(Offset::ZERO, |view| view.start),
+        end: view.as_ref().map_or(Offset::ZERO, |view| view.end),
+        sealed_end: view.as_ref().map_or(Offset::ZERO, |view| view.sealed_end),
+        tail_bytes: view.as_ref().map_or(0, |view| view.tail_bytes),
+        segment_count: segments.len() as u64,
+        segment_bytes: segments.iter().map(|segment| segment.file_bytes).sum(),
+    }
+}
+
+fn segment_row(handle: &PartitionHandle, segment: &Segment) -> SegmentRow {
+    SegmentRow {
+        stream: handle.stream.clone(),
+        partition: handle.number,
+        segment: segment.id.0,
+        first: segment.first,
+        end: segment.end,
+        file_bytes: segment.file_bytes,
+        level: segment.level,
+        event_time_min: segment.event_times.map(|(oldest, _)| oldest),
+        event_time_max: segment.event_times.map(|(_, newest)| newest),
+        created_at: segment.created_at,
+        file: segment
+            .path
+            .file_name()
+            .map(|name| name.to_string_lossy().into())
+            .unwrap_or_default(),
+    }
+}

@@ -1,0 +1,39 @@
+//! `/livez`, `/readyz` and `/metrics`. No data of streams, nothing to change.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::IntoResponse;
+use axum::routing::get;
+
+use crate::bootstrap::Node;
+
+/// The routes over one node.
+pub fn router(node: Arc<Node>) -> Router {
+    Router::new()
+        .route("/livez", get(livez))
+        .route("/readyz", get(readyz))
+        .route("/metrics", get(metrics))
+        .with_state(node)
+}
+
+/// The process answers.
+async fn livez() -> &'static str {
+    "ok\n"
+}
+
+/// Appends and queries are served.
+async fn readyz(State(node): State<Arc<Node>>) -> impl IntoResponse {
+    match node.readiness() {
+        Ok(()) => (StatusCode::OK, "ready\n".to_string()),
+        Err(reason) => (StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n")),
+    }
+}
+
+/// The Prometheus text form.
+async fn metrics(State(node): State<Arc<Node>>) -> impl IntoResponse {
+    let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    ([(header::CONTENT_TYPE, kind)], node.metrics_text())
+}

@@ -1,0 +1,18 @@
+//! The node: a thin shell around the core, the store and the SQL engine.
+//!
+//! In reading order: [`config`] says what to run, [`bootstrap`] runs it, [`streams`] is what there
+//! is, [`ingest`] takes events in, [`actors`] own partitions, [`host`] shows them to SQL, [`grpc`],
+//! [`sql`] and [`http`] are the front doors, [`cli`] is the other side of them.
+
+pub mod actors;
+pub mod bootstrap;
+pub mod cli;
+pub mod clock;
+pub mod config;
+pub mod grpc;
+pub mod host;
+pub mod http;
+pub mod ingest;
+pub mod sql;
+pub mod streams;
+pub mod telemetry;

@@ -1,0 +1,4 @@
+//! Front doors that speak SQL protocols other than our own gRPC. They translate; nothing is planned
+//! here.
+
+pub mod pgwire;

@@ -1,0 +1,231 @@
+//! Logs and metrics: their names in one place.
+
+use std::fmt;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::{Registry, Unit};
+use tracing_subscriber::EnvFilter;
+
+use crate::config::LogFormat;
+
+/// Where logs go: standard error, so that standard output stays for answers.
+pub fn start_logs(format: LogFormat, filter: &str) {
+    let filter = EnvFilter::try_new(filter).unwrap_or_else(|_| EnvFilter::new("info"));
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match format {
+        LogFormat::Text => builder.with_target(false).init(),
+        LogFormat::Json => builder.json().init(),
+    }
+}
+
+/// What came of a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct OutcomeLabels {
+    /// `ok` or `error`.
+    pub outcome: &'static str,
+}
+
+/// Everything the node counts itself. The store's own figures are read from it when asked.
+pub struct Metrics {
+    registry: Registry,
+    appends: Family<OutcomeLabels, Counter>,
+    append_seconds: Histogram,
+    events_received: Counter,
+    bytes_received: Counter,
+    events_applied: Counter,
+    queries: Family<OutcomeLabels, Counter>,
+    query_seconds: Histogram,
+    seals_failed: Counter,
+    partitions_damaged: Gauge,
+    gauges: Gauges,
+}
+
+/// Figures read from elsewhere just before they are shown.
+#[derive(Debug, Default)]
+pub struct Gauges {
+    /// Streams served.
+    pub streams: Gauge,
+    /// Bytes of events not sealed yet.
+    pub tail_bytes: Gauge,
+    /// Resident memory.
+    pub memory_bytes: Gauge,
+    /// Bytes of the data directory.
+    pub disk_bytes: Gauge,
+    /// Group commits.
+    pub log_syncs: Gauge,
+    /// Seconds they took.
+    pub log_sync_seconds: Gauge<f64, AtomicU64>,
+    /// Segments written since the start.
+    pub segments_cut: Gauge,
+    /// Merges since the start.
+    pub segments_merged: Gauge,
+}
+
+impl fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Metrics").finish_non_exhaustive()
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Metrics {
+        Metrics::new()
+    }
+}
+
+impl Metrics {
+    /// All at zero.
+    pub fn new() -> Metrics {
+        // From 0.1 ms to about 3 s: below is a lone append on a fast disk, above something is
+        // wrong.
+        let latencies = || Histogram::new(exponential_buckets(0.000_1, 2.0, 16));
+        let mut metrics = Metrics {
+            registry: Registry::with_prefix("alluvium"),
+            appends: Family::default(),
+            append_seconds: latencies(),
+            events_received: Counter::default(),
+            bytes_received: Counter::default(),
+            events_applied: Counter::default(),
+            queries: Family::default(),
+            query_seconds: latencies(),
+            seals_failed: Counter::default(),
+            partitions_damaged: Gauge::default(),
+            gauges: Gauges::default(),
+        };
+        metrics.register();
+        metrics
+    }
+
+    fn register(&mut self) {
+        let registry = &mut self.registry;
+        registry.register("appends", "Batches answered", self.appends.clone());
+        let append_seconds = self.append_seconds.clone();
+        registry.register_with_unit(
+            "append_latency",
+            "Arrival to answer",
+            Unit::Seconds,
+            append_seconds,
+        );
+        registry.register(
+            "events_received",
+            "Events sent by clients",
+            self.events_received.clone(),
+        );
+        registry.register_with_unit(
+            "received",
+            "Events as Arrow",
+            Unit::Bytes,
+            self.bytes_received.clone(),
+        );
+        registry.register("events_applied", "Events in the event log", self.events_applied.clone());
+        registry.register("queries", "Statements answered", self.queries.clone());
+        let query_seconds = self.query_seconds.clone();
+        registry.register_with_unit(
+            "query_latency",
+            "Arrival to last row",
+            Unit::Seconds,
+            query_seconds,
+        );
+        registry.register(
+            "seals_failed",
+            "Tails that could not be sealed",
+            self.seals_failed.clone(),
+        );
+        let damaged = self.partitions_damaged.clone();
+        registry.register("partitions_damaged", "Partitions that failed their checks", damaged);
+        let gauges = &self.gauges;
+        registry.register("streams", "Streams served", gauges.streams.clone());
+        registry.register_with_unit(
+            "tail",
+            "Events not sealed yet",
+            Unit::Bytes,
+            gauges.tail_bytes.clone(),
+        );
+        registry.register_with_unit(
+            "memory",
+            "Resident memory",
+            Unit::Bytes,
+            gauges.memory_bytes.clone(),
+        );
+        registry.register_with_unit(
+            "disk",
+            "The data directory",
+            Unit::Bytes,
+            gauges.disk_bytes.clone(),
+        );
+        registry.register("log_syncs", "Group commits since the start", gauges.log_syncs.clone());
+        let seconds = gauges.log_sync_seconds.clone();
+        registry.register_with_unit("log_sync", "Time in group commits", Unit::Seconds, seconds);
+        registry.register(
+            "segments_cut",
+            "Segments written since the start",
+            gauges.segments_cut.clone(),
+        );
+        registry.register(
+            "segments_merged",
+            "Merges since the start",
+            gauges.segments_merged.clone(),
+        );
+    }
+
+    /// The figures that are set just before they are shown.
+    pub fn gauges(&self) -> &Gauges {
+        &self.gauges
+    }
+
+    /// A batch came in.
+    pub fn append_received(&self, event_count: u64, byte_count: u64) {
+        self.events_received.inc_by(event_count);
+        self.bytes_received.inc_by(byte_count);
+    }
+
+    /// Events joined the event log of a partition.
+    pub fn append_applied(&self, event_count: u64) {
+        self.events_applied.inc_by(event_count);
+    }
+
+    /// A batch was answered.
+    pub fn append_answered(&self, ok: bool, took: Duration) {
+        self.appends.get_or_create(&outcome(ok)).inc();
+        self.append_seconds.observe(took.as_secs_f64());
+    }
+
+    /// A statement was answered.
+    pub fn query_answered(&self, ok: bool, took: Duration) {
+        self.queries.get_or_create(&outcome(ok)).inc();
+        self.query_seconds.observe(took.as_secs_f64());
+    }
+
+    /// A tail could not be sealed.
+    pub fn seal_failed(&self) {
+        self.seals_failed.inc();
+    }
+
+    /// A partition failed its checks at start.
+    pub fn partition_damaged(&self) {
+        self.partitions_damaged.inc();
+    }
+
+    /// Damaged partitions.
+    pub fn damaged_count(&self) -> i64 {
+        self.partitions_damaged.get()
+    }
+
+    /// The Prometheus text form.
+    pub fn encode(&self) -> String {
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &self.registry)
+            .expect("a string takes all that is written to it");
+        text
+    }
+}
+
+fn outcome(ok: bool) -> OutcomeLabels {
+    OutcomeLabels { outcome: if ok { "ok" } else { "error" } }
+}

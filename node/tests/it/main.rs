@@ -1,0 +1,7 @@
+//! One real node, used through its own command line.
+
+mod durability;
+mod ingest;
+mod node;
+mod sql;
+mod start;
