@@ -1,0 +1,9 @@
+//! Compute over Arrow, without IO.
+//!
+//! [`columns`] says which Arrow type each column of a stream has in the log, in segments and in
+//! scans; [`rows`] turns what clients send into batches of the log and cuts them to size.
+//!
+//! Everything here is a function of its arguments: no files, sockets, clocks or threads.
+
+pub mod columns;
+pub mod rows;

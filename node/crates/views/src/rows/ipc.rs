@@ -1,0 +1,206 @@
+//! Rows from an Arrow IPC stream.
+//!
+//! The stream comes from anyone, so its numbers are not believed: before a message is decoded its
+//! buffers must lie within it and say how much they unpack to, and what dictionaries and views
+//! stand for is counted before it is copied out.
+
+use alluvium_core::schema::StreamSchema;
+use arrow::array::{Array, ArrayRef, AsArray as _, RecordBatch};
+use arrow::buffer::Buffer;
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, Int64Type, SchemaRef};
+use arrow::error::ArrowError;
+use arrow::ipc::reader::StreamDecoder;
+use arrow::ipc::{self, MessageHeader};
+use bytes::Bytes;
+
+use super::pieces::concat;
+use super::{BATCH_BYTES_MAX, BATCH_EVENTS_MAX, InvalidRows, UNPACKED_BYTES_MAX, conform};
+
+/// Reads what a client sends: a schema and any number of batches, which become one.
+pub fn decode_ipc(
+    schema: &StreamSchema,
+    log: &SchemaRef,
+    bytes: Bytes,
+) -> Result<RecordBatch, InvalidRows> {
+    if BATCH_BYTES_MAX < bytes.len() {
+        return Err(InvalidRows::TooManyBytes { bytes: bytes.len() });
+    }
+    check_messages(&bytes)?;
+    let mut buffer = Buffer::from(bytes);
+    let mut decoder = StreamDecoder::new();
+    let mut batches = Vec::new();
+    let mut row_count = 0;
+    let mut unpacked = 0;
+    loop {
+        let Some(batch) = decode_next(&mut decoder, &mut buffer)? else {
+            break;
+        };
+        row_count += batch.num_rows();
+        if BATCH_EVENTS_MAX < row_count {
+            return Err(InvalidRows::TooManyEvents { count: row_count });
+        }
+        unpacked += batch.columns().iter().map(unpacked_bytes).sum::<u64>();
+        if UNPACKED_BYTES_MAX as u64 <= unpacked {
+            return Err(InvalidRows::TooManyUnpackedBytes { bytes: unpacked });
+        }
+        batches.push((row_count - batch.num_rows(), conform(log, schema, batch)));
+    }
+    let Some(sent) = decoder.schema() else {
+        return Err(InvalidRows::malformed("an Arrow IPC stream begins with a schema"));
+    };
+    if batches.is_empty() {
+        // A stream without batches is an empty batch, and its columns must be right as well.
+        return conform(log, schema, RecordBatch::new_empty(sent));
+    }
+    let mut rows = Vec::with_capacity(batches.len());
+    for (first, batch) in batches {
+        rows.push(batch.map_err(|invalid| invalid.behind(first as u64))?);
+    }
+    check_total(log, &rows)?;
+    Ok(concat(log, &rows))
+}
+
+fn decode_next(
+    decoder: &mut StreamDecoder,
+    buffer: &mut Buffer,
+) -> Result<Option<RecordBatch>, InvalidRows> {
+    // Decoding is checked throughout, but it is a large and lively library: should bytes be found
+    // that make it panic, they are refused like any others, and the node goes on.
+    let decode = std::panic::AssertUnwindSafe(|| -> Result<_, ArrowError> {
+        if buffer.is_empty() {
+            decoder.finish()?;
+            return Ok(None);
+        }
+        decoder.decode(buffer)
+    });
+    match std::panic::catch_unwind(decode) {
+        Ok(Ok(Some(batch))) => Ok(Some(batch)),
+        // A schema or a dictionary at the end, or nothing: then the stream must be complete.
+        Ok(Ok(None)) => match decoder.finish() {
+            Ok(()) => Ok(None),
+            Err(error) => Err(InvalidRows::malformed(error.to_string())),
+        },
+        Ok(Err(error)) => Err(InvalidRows::malformed(format!("not an Arrow IPC stream: {error}"))),
+        Err(_panic) => Err(InvalidRows::malformed("not an Arrow IPC stream")),
+    }
+}
+
+/// Several batches that are each small enough may be too large together.
+fn check_total(log: &SchemaRef, batches: &[RecordBatch]) -> Result<(), InvalidRows> {
+    let row_count: usize = batches.iter().map(RecordBatch::num_rows).sum();
+    let bytes = row_count as u64 * super::conform::row_bytes_min(log) as u64;
+    if UNPACKED_BYTES_MAX as u64 <= bytes {
+        return Err(InvalidRows::TooManyUnpackedBytes { bytes });
+    }
+    Ok(())
+}
+
+const CONTINUATION: [u8; 4] = [0xff; 4];
+
+/// Checks the numbers in the messages of a stream that decoding would believe.
+fn check_messages(stream: &[u8]) -> Result<(), InvalidRows> {
+    let cut_off = || InvalidRows::malformed("the Arrow IPC stream is cut off");
+    let mut rest = stream;
+    let mut unpacked = 0;
+    while !rest.is_empty() {
+        rest = rest.strip_prefix(&CONTINUATION).unwrap_or(rest);
+        let (length, after) = rest.split_first_chunk::<4>().ok_or_else(cut_off)?;
+        let length = u32::from_le_bytes(*length) as usize;
+        if length == 0 {
+            return Ok(());
+        }
+        let (header, after) = after.split_at_checked(length).ok_or_else(cut_off)?;
+        let message = ipc::root_as_message(header)
+            .map_err(|error| InvalidRows::malformed(format!("not an Arrow message: {error}")))?;
+        let body_bytes = usize::try_from(message.bodyLength()).map_err(|_| cut_off())?;
+        let (body, after) = after.split_at_checked(body_bytes).ok_or_else(cut_off)?;
+        unpacked += match message.header_type() {
+            MessageHeader::RecordBatch => check_batch(message.header_as_record_batch(), body)?,
+            MessageHeader::DictionaryBatch => {
+                let dictionary = message.header_as_dictionary_batch();
+                check_batch(dictionary.and_then(|dictionary| dictionary.data()), body)?
+            }
+            _ => 0,
+        };
+        if UNPACKED_BYTES_MAX as u64 <= unpacked {
+            return Err(InvalidRows::TooManyUnpackedBytes { bytes: unpacked });
+        }
+        rest = after;
+    }
+    Ok(())
+}
+
+/// Checks the buffers of a batch; the bytes they unpack to where they are compressed.
+fn check_batch(batch: Option<ipc::RecordBatch<'_>>, body: &[u8]) -> Result<u64, InvalidRows> {
+    let bad = || InvalidRows::malformed("a batch of the Arrow IPC stream lies outside its message");
+    let batch = batch.ok_or_else(bad)?;
+    let row_count = usize::try_from(batch.length()).map_err(|_| bad())?;
+    if BATCH_EVENTS_MAX < row_count {
+        return Err(InvalidRows::TooManyEvents { count: row_count });
+    }
+    let is_compressed = batch.compression().is_some();
+    let mut unpacked = 0;
+    for buffer in batch.buffers().into_iter().flatten() {
+        let start = usize::try_from(buffer.offset()).map_err(|_| bad())?;
+        let length = usize::try_from(buffer.length()).map_err(|_| bad())?;
+        let end = start.checked_add(length).ok_or_else(bad)?;
+        let bytes = body.get(start..end).ok_or_else(bad)?;
+        if is_compressed && let Some(prefix) = bytes.first_chunk::<8>() {
+            // -1 says that this buffer was left as it is.
+            unpacked += u64::try_from(i64::from_le_bytes(*prefix)).unwrap_or(length as u64);
+            unpacked = unpacked.min(u64::from(u32::MAX));
+        }
+    }
+    let nodes_are_good =
+        batch.nodes().into_iter().flatten().all(|node| {
+            (0..=i64::from(i32::MAX)).contains(&node.length()) && 0 <= node.null_count()
+        });
+    if nodes_are_good { Ok(unpacked) } else { Err(bad()) }
+}
+
+/// Bytes a column takes once its dictionaries and views are written out, as far as that may be more
+/// than what was sent.
+fn unpacked_bytes(array: &ArrayRef) -> u64 {
+    const BYTES_PER_EMPTY_ITEM: u64 = 8;
+    match array.data_type() {
+        DataType::Utf8View => lengths(array.as_string_view().views()),
+        DataType::BinaryView => lengths(array.as_binary_view().views()),
+        DataType::Dictionary(_, _) => dictionary_bytes(array),
+        DataType::Null => array.len() as u64 * BYTES_PER_EMPTY_ITEM,
+        DataType::Struct(_) => {
+            let fields = array.as_struct().columns();
+            let own = array.len() as u64 * BYTES_PER_EMPTY_ITEM;
+            own + fields.iter().map(unpacked_bytes).sum::<u64>()
+        }
+        DataType::List(_) => unpacked_bytes(array.as_list::<i32>().values()),
+        DataType::LargeList(_) => unpacked_bytes(array.as_list::<i64>().values()),
+        DataType::FixedSizeList(_, _) => unpacked_bytes(array.as_fixed_size_list().values()),
+        _other => 0,
+    }
+}
+
+/// The length of a text or bytes is in the low half of its view.
+fn lengths(views: &[u128]) -> u64 {
+    views.iter().map(|&view| u64::from(view as u32)).sum()
+}
+
+fn dictionary_bytes(array: &ArrayRef) -> u64 {
+    let dictionary = array.as_any_dictionary();
+    let values = dictionary.values();
+    if let Some(width) = values.data_type().primitive_width() {
+        return width as u64 * array.len() as u64;
+    }
+    if values.is_empty() {
+        return 0;
+    }
+    let lengths = arrow::compute::kernels::length::length(values)
+        .and_then(|lengths| cast(&lengths, &DataType::Int64));
+    let Ok(lengths) = lengths else {
+        // Neither text nor bytes: refused by its type later, before anything is copied.
+        return 0;
+    };
+    let lengths = lengths.as_primitive::<Int64Type>();
+    let of_key = |key: usize| u64::try_from(lengths.value(key)).unwrap_or(0);
+    dictionary.normalized_keys().into_iter().map(of_key).sum()
+}
