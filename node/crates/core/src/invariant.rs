@@ -36,6 +36,8 @@ pub enum Invariant {
     OffsetsDense,
     /// I17: replicas with the same applied index have the same state.
     ReplicasAgree,
+    /// I18: a linearizable read sees everything acknowledged before it began.
+    ReadsSeeAcked,
     /// I21: once the faults end, the cluster serves again and every waiting caller is answered.
     Converges,
     /// R4: entries are applied one after the other, without gap.

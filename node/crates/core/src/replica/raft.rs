@@ -148,10 +148,10 @@ impl Consensus {
         }
         let entries: Vec<LogEntry> = ready.take_entries().into_iter().map(ours).collect();
         mirror.log.append(entries.iter().cloned());
-        let reads = ready.take_read_states().into_iter().filter_map(|read| {
-            let context = ReadContext::decode(&read.request_ctx)?;
-            Some((context, Index(read.index)))
-        });
+        let reads = ready
+            .take_read_states()
+            .into_iter()
+            .filter_map(|read| Some((ReadContext::decode(&read.request_ctx)?, Index(read.index))));
         let reads = reads.collect();
         let send: Vec<_> = ready.take_messages().into_iter().filter_map(outgoing).collect();
         for (to, message) in &send {
@@ -271,19 +271,15 @@ impl Consensus {
 
     /// A checkpoint may get lost on its way; without word from us the follower would wait for ever.
     fn give_up_checkpoints(&mut self) {
-        let mut lost = Vec::new();
-        let progress = self.node.raft.prs();
-        self.sent_checkpoints.retain(|&node, ticks| {
-            *ticks += 1;
-            let under_way =
-                progress.get(node).is_some_and(|peer| peer.state == ProgressState::Snapshot);
-            if under_way && CHECKPOINT_TICKS_MAX <= *ticks {
-                lost.push(node);
-            }
-            under_way && *ticks < CHECKPOINT_TICKS_MAX
+        let peers = self.node.raft.prs();
+        self.sent_checkpoints.retain(|&node, _| {
+            peers.get(node).is_some_and(|peer| peer.state == ProgressState::Snapshot)
         });
-        for node in lost {
-            self.node.report_snapshot(node, SnapshotStatus::Failure);
+        for (&node, ticks) in &mut self.sent_checkpoints {
+            *ticks += 1;
+            if *ticks == CHECKPOINT_TICKS_MAX {
+                self.node.report_snapshot(node, SnapshotStatus::Failure);
+            }
         }
     }
 

@@ -1,0 +1,146 @@
+//! What happened in a run, counted: a run that never elects, crashes or retries proves nothing.
+
+use std::fmt;
+
+/// Something that should happen now and then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Event {
+    /// A replica became leader.
+    LeaderElected,
+    /// A node died.
+    Crash,
+    /// A node died right after it asked for a write.
+    CrashAtWrite,
+    /// All nodes died at once.
+    CrashOfAll,
+    /// A node came back.
+    Restart,
+    /// Writes asked for and lost in a crash.
+    WriteLost,
+    /// A write of which only a part reached the disk.
+    WriteTorn,
+    /// Writes not synced that were there after the crash all the same.
+    WriteSurvived,
+    /// A sync that took very long.
+    SlowSync,
+    /// Entries replaced by those of another leader.
+    EntryOverwritten,
+    /// A log cut below a checkpoint.
+    Truncation,
+    /// A checkpoint of the leader installed on a follower.
+    CheckpointInstalled,
+    /// The network split both ways.
+    Split,
+    /// The network split one way.
+    OneWaySplit,
+    /// A message lost.
+    MessageLost,
+    /// A message doubled.
+    MessageDoubled,
+    /// A node paused.
+    Pause,
+    /// A batch acknowledged.
+    BatchAcked,
+    /// A batch sent again.
+    BatchRetried,
+    /// A batch recognised as applied before.
+    DuplicateRecognised,
+    /// A batch that came before an earlier one.
+    OutOfSequence,
+    /// A batch of a former life of a producer refused.
+    Fenced,
+    /// A producer opened again.
+    ProducerReopened,
+    /// A proposal whose outcome was lost with the leader.
+    ProposalLost,
+    /// A request at a node that does not own the partition.
+    NotOwner,
+    /// A linearizable read answered.
+    ReadAnswered,
+    /// A linearizable read refused.
+    ReadRefused,
+    /// The voters changed.
+    VotersChanged,
+}
+
+impl Event {
+    const ALL: [Event; 28] = [
+        Event::LeaderElected,
+        Event::Crash,
+        Event::CrashAtWrite,
+        Event::CrashOfAll,
+        Event::Restart,
+        Event::WriteLost,
+        Event::WriteTorn,
+        Event::WriteSurvived,
+        Event::SlowSync,
+        Event::EntryOverwritten,
+        Event::Truncation,
+        Event::CheckpointInstalled,
+        Event::Split,
+        Event::OneWaySplit,
+        Event::MessageLost,
+        Event::MessageDoubled,
+        Event::Pause,
+        Event::BatchAcked,
+        Event::BatchRetried,
+        Event::DuplicateRecognised,
+        Event::OutOfSequence,
+        Event::Fenced,
+        Event::ProducerReopened,
+        Event::ProposalLost,
+        Event::NotOwner,
+        Event::ReadAnswered,
+        Event::ReadRefused,
+        Event::VotersChanged,
+    ];
+}
+
+/// Counts of every kind of event.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Coverage {
+    counts: [u64; Event::ALL.len()],
+}
+
+impl Coverage {
+    /// Counts one.
+    pub fn count(&mut self, event: Event) {
+        self.add(event, 1);
+    }
+
+    /// Counts several.
+    pub fn add(&mut self, event: Event, count: u64) {
+        self.counts[event as usize] += count;
+    }
+
+    /// How often it happened.
+    #[must_use]
+    pub fn of(&self, event: Event) -> u64 {
+        self.counts[event as usize]
+    }
+
+    /// Adds another run.
+    pub fn merge(&mut self, other: &Coverage) {
+        for (count, more) in self.counts.iter_mut().zip(other.counts) {
+            *count += more;
+        }
+    }
+
+    /// What never happened.
+    #[must_use]
+    pub fn missing(&self) -> Vec<Event> {
+        Event::ALL.into_iter().filter(|&event| self.of(event) == 0).collect()
+    }
+}
+
+impl fmt::Display for Coverage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut first = true;
+        for event in Event::ALL {
+            let gap = if first { "" } else { " " };
+            write!(f, "{gap}{event:?}={}", self.of(event))?;
+            first = false;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,36 @@
+//! A whole cluster on one thread, from one seed.
+//!
+//! Real replicas of a real partition, over a simulated network, simulated disks and a simulated
+//! clock. A seed draws a plan (which faults, how often, how much load) and then everything that
+//! happens, so a failure is replayed by its seed. What no single node can check is checked by an
+//! oracle that sees everything, when it happens.
+//!
+//! Reading order: [`plan`] (what a seed draws), [`world`] (events in order), `shell` (what a node does
+//! with its replica), [`disk`], [`load`], `faults`, [`oracle`] (the promises), [`mutant`] (being wrong
+//! on purpose), [`run`](mod@run).
+//!
+//! Not simulated: bytes on a real disk (the store's tests), real processes and sockets (the
+//! end-to-end tests), a machine that lies about its syncs.
+
+pub mod chance;
+mod clients;
+pub mod coverage;
+pub mod disk;
+mod faults;
+pub mod hash;
+pub mod load;
+pub mod machine;
+pub mod mutant;
+pub mod node;
+pub mod oracle;
+pub mod plan;
+pub mod run;
+mod serve;
+mod shell;
+pub mod trace;
+pub mod violation;
+pub mod world;
+
+pub use coverage::Coverage;
+pub use mutant::Mutant;
+pub use run::{Keep, Report, run};

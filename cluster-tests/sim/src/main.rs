@@ -1,0 +1,126 @@
+//! `sim`: runs seeds.
+#![allow(clippy::print_stdout, clippy::print_stderr)] // A program that talks to a person.
+
+use std::ops::Range;
+use std::process::ExitCode;
+use std::time::Instant;
+
+use cluster_sim::{Coverage, Keep, Mutant, Report, run};
+
+const USAGE: &str = "\
+sim --seed N [--mutant NAME] [--trace]   one seed; --trace prints every line
+sim --seeds A..B [--mutant NAME]         many; prints one line, and what failed
+
+mutants: ack-before-sync vote-not-synced duplicate-not-recognised truncate-too-early";
+
+/// From so many seeds on, everything that can happen must have happened.
+const COVERAGE_SEEDS_MIN: u64 = 100;
+
+struct Options {
+    seeds: Range<u64>,
+    mutant: Option<Mutant>,
+    trace: bool,
+}
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let options = match parse(&args) {
+        Ok(options) => options,
+        Err(wrong) => {
+            eprintln!("{wrong}\n\n{USAGE}");
+            return ExitCode::from(2);
+        }
+    };
+    if options.seeds.end - options.seeds.start == 1 { one(&options) } else { many(&options) }
+}
+
+fn parse(args: &[String]) -> Result<Options, String> {
+    let mut seeds = None;
+    let mut mutant = None;
+    let mut trace = false;
+    let mut args = args.iter();
+    while let Some(arg) = args.next() {
+        let mut value = || args.next().ok_or_else(|| format!("{arg} needs a value"));
+        match arg.as_str() {
+            "--seed" => {
+                let seed = number(value()?)?;
+                seeds = Some(seed..seed + 1);
+            }
+            "--seeds" => {
+                let text = value()?;
+                let (start, end) = text.split_once("..").ok_or("--seeds A..B")?;
+                seeds = Some(number(start)?..number(end)?);
+            }
+            "--mutant" => {
+                let name = value()?;
+                let known = Mutant::from_name(name);
+                mutant = Some(known.ok_or_else(|| format!("no mutant {name}"))?);
+            }
+            "--trace" => trace = true,
+            _ => return Err(format!("unknown: {arg}")),
+        }
+    }
+    let seeds = seeds.filter(|seeds| !seeds.is_empty()).ok_or("which seed?")?;
+    Ok(Options { seeds, mutant, trace })
+}
+
+fn number(text: &str) -> Result<u64, String> {
+    text.parse().map_err(|_| format!("{text} is not a number"))
+}
+
+fn one(options: &Options) -> ExitCode {
+    let keep = if options.trace { Keep::All } else { Keep::Last };
+    let report = run(options.seeds.start, options.mutant, keep);
+    if options.trace || report.violation.is_some() {
+        report.lines.iter().for_each(|line| println!("{line}"));
+    }
+    println!("{}", report.coverage);
+    let (hash, lines) = report.digest;
+    println!("trace: {lines} lines, hash {hash:016x}, {} events", report.event_count);
+    match &report.violation {
+        None => ExitCode::SUCCESS,
+        Some(_) => {
+            println!("{}", failure(&report, options.mutant));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn many(options: &Options) -> ExitCode {
+    let started = Instant::now();
+    let mut coverage = Coverage::default();
+    let (mut failed, mut simulated, mut events) = (0_u64, 0_u64, 0_u64);
+    for seed in options.seeds.clone() {
+        let report = run(seed, options.mutant, Keep::Last);
+        coverage.merge(&report.coverage);
+        simulated += report.simulated;
+        events += report.event_count;
+        if report.violation.is_some() {
+            failed += 1;
+            println!("{}", failure(&report, options.mutant));
+        }
+    }
+    let seeds = options.seeds.end - options.seeds.start;
+    let hours = simulated as f64 / 3.6e9;
+    println!(
+        "{seeds} seeds, {failed} failed, {hours:.2} simulated hours in {:.1} s, {events} events; \
+         {coverage}",
+        started.elapsed().as_secs_f64(),
+    );
+    let missing = coverage.missing();
+    if COVERAGE_SEEDS_MIN <= seeds && !missing.is_empty() {
+        println!("never happened: {missing:?}");
+        return ExitCode::FAILURE;
+    }
+    if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn failure(report: &Report, mutant: Option<Mutant>) -> String {
+    let what = report.violation.as_ref().map(ToString::to_string).unwrap_or_default();
+    let mutant = mutant.map(|mutant| format!(" --mutant {}", mutant.name())).unwrap_or_default();
+    let at = report.simulated as f64 / 1e6;
+    let seed = report.seed;
+    format!(
+        "seed {seed} failed at {at:.3} s: {what}\n  replay: cargo xtask sim --seed {seed}{mutant}"
+    )
+}

@@ -1,0 +1,128 @@
+//! What a seed draws before the run begins: which faults happen, how often, and the load.
+//!
+//! Each fault is off in about half of the seeds. A run with few faults goes deeper into them than a
+//! run in which nothing ever gets done.
+
+use crate::chance::Chance;
+
+/// Microseconds in a millisecond.
+pub const MILLI: u64 = 1_000;
+/// Microseconds in a second.
+pub const SECOND: u64 = 1_000_000;
+
+/// The settings of one run. Times are in microseconds; a mean time of 0 means never.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// When the faults end.
+    pub faults_end: u64,
+    /// Messages lost, of a thousand.
+    pub loss: u64,
+    /// Messages doubled, of a thousand.
+    pub doubling: u64,
+    /// Usual delay of a message.
+    pub delay: u64,
+    /// Extra delay drawn up to this, which makes messages overtake each other.
+    pub jitter: u64,
+    /// Mean time between two network splits.
+    pub split_every: u64,
+    /// Mean length of a split.
+    pub split_length: u64,
+    /// Whether splits may block one direction only.
+    pub one_way: bool,
+    /// Mean time between two crashes.
+    pub crash_every: u64,
+    /// Whether a crash sometimes takes all nodes at once.
+    pub crash_all: bool,
+    /// A node dies right after it asked for a write once in so many writes.
+    pub crash_at_write: u64,
+    /// The same for writes of a vote or term alone.
+    pub crash_at_vote: u64,
+    /// Mean time until a crashed node is back.
+    pub restart_after: u64,
+    /// Mean time between two pauses.
+    pub pause_every: u64,
+    /// Mean length of a pause.
+    pub pause_length: u64,
+    /// Usual time of a sync.
+    pub sync: u64,
+    /// Syncs that take very long, of a thousand.
+    pub slow_sync: u64,
+    /// Mean time between two checkpoints of a node.
+    pub checkpoint_every: u64,
+    /// Mean time between two changes of voters.
+    pub change_every: u64,
+    /// How far a node's clock is off, at most.
+    pub skew: u64,
+    /// Drift of a node's ticks, of a thousand, at most.
+    pub drift: u64,
+    /// Producers.
+    pub producer_count: u64,
+    /// Batches a producer has under way.
+    pub window: usize,
+    /// Mean time between two batches of a producer.
+    pub think: u64,
+    /// How long a node waits for more batches before it proposes.
+    pub linger: u64,
+    /// Answers and requests of producers lost, of a thousand.
+    pub client_loss: u64,
+    /// Mean time between two lives of a producer.
+    pub reopen_every: u64,
+    /// Mean time between two reads.
+    pub read_every: u64,
+}
+
+impl Plan {
+    /// Draws a plan.
+    #[must_use]
+    pub fn draw(chance: &mut Chance) -> Plan {
+        let mut maybe = |from: u64, to: u64| {
+            let on = chance.coin();
+            let value = chance.between(from, to);
+            if on { value } else { 0 }
+        };
+        let loss = maybe(1, 80);
+        let doubling = maybe(1, 80);
+        let jitter = maybe(MILLI, 60 * MILLI);
+        let split_every = maybe(2 * SECOND, 8 * SECOND);
+        let crash_every = maybe(SECOND, 10 * SECOND);
+        let crash_at_write = maybe(100, 1_000);
+        let crash_at_vote = maybe(2, 10);
+        let pause_every = maybe(2 * SECOND, 10 * SECOND);
+        let slow_sync = maybe(1, 30);
+        let skew = maybe(MILLI, 10 * SECOND);
+        let drift = maybe(1, 80);
+        let client_loss = maybe(1, 100);
+        let reopen_every = maybe(2 * SECOND, 10 * SECOND);
+        let change_every = maybe(2 * SECOND, 8 * SECOND);
+        Plan {
+            faults_end: chance.between(15 * SECOND, 40 * SECOND),
+            loss,
+            doubling,
+            delay: chance.between(MILLI / 5, 20 * MILLI),
+            jitter,
+            split_every,
+            split_length: chance.between(SECOND / 2, 6 * SECOND),
+            one_way: chance.coin(),
+            crash_every,
+            crash_all: chance.coin(),
+            crash_at_write,
+            crash_at_vote,
+            restart_after: chance.between(10 * MILLI, 4 * SECOND),
+            pause_every,
+            pause_length: chance.between(100 * MILLI, 5 * SECOND),
+            sync: chance.between(MILLI / 10, 8 * MILLI),
+            slow_sync,
+            checkpoint_every: chance.between(SECOND / 2, 5 * SECOND),
+            change_every,
+            skew,
+            drift,
+            producer_count: chance.between(1, 5),
+            window: usize::try_from(chance.between(1, 6)).expect("a small number"),
+            think: chance.between(10 * MILLI, 120 * MILLI),
+            linger: chance.between(0, 3 * MILLI),
+            client_loss,
+            reopen_every,
+            read_every: chance.between(50 * MILLI, 500 * MILLI),
+        }
+    }
+}

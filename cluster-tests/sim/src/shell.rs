@@ -1,0 +1,293 @@
+//! What a node does with its replica: the same that the real shell does, on simulated parts.
+//!
+//! Sends at once, makes writes durable in order, and only then releases what waited for them. The
+//! mutants of this file are the ways to get that wrong.
+
+use alluvium_core::ids::NodeId;
+use alluvium_core::invariant::Invariant;
+use alluvium_core::partition::Outcome;
+use alluvium_core::replica::{
+    Applied, Effects, Envelope, Held, Input, LogPosition, Replica, Reply, Role, Writes,
+};
+
+use crate::coverage::Event;
+use crate::disk::{LogWrite, Op, Sync, Then};
+use crate::machine::Witnessed;
+use crate::mutant::Mutant;
+use crate::plan::SECOND;
+use crate::violation::{Violation, ensure};
+use crate::world::{Happening, World};
+
+impl World {
+    /// A tick. After a pause there is one, however many were missed: a node that was away must not
+    /// think that it heard nothing all that time.
+    pub(crate) fn tick(&mut self, id: NodeId, boot: u64) -> Result<(), Violation> {
+        if self.node(id).boot != boot {
+            return Ok(());
+        }
+        if let Some(until) = self.paused(id) {
+            self.at(until, Happening::Tick(id, boot));
+            return Ok(());
+        }
+        let tick = self.node(id).tick;
+        self.after(tick, Happening::Tick(id, boot));
+        self.feed(id, Input::Tick)
+    }
+
+    /// A message arrives.
+    pub(crate) fn arrive(&mut self, envelope: Envelope) -> Result<(), Violation> {
+        let to = envelope.to;
+        if self.blocked.contains(&(envelope.from, to)) {
+            return Ok(());
+        }
+        if let Some(until) = self.paused(to) {
+            self.at(until, Happening::Arrive(envelope));
+            return Ok(());
+        }
+        if self.node(to).replica.is_some() {
+            self.trace.line(self.now, format_args!("{envelope}"));
+        }
+        self.feed(to, Input::Message(envelope))
+    }
+
+    /// Gives an input to a node's replica, unless it is down, and does what comes back.
+    pub(crate) fn feed(&mut self, id: NodeId, input: Input) -> Result<(), Violation> {
+        let Some(replica) = &mut self.node(id).replica else { return Ok(()) };
+        let effects = replica.step(input);
+        self.perform(id, effects)
+    }
+
+    fn perform(&mut self, id: NodeId, effects: Effects<Outcome>) -> Result<(), Violation> {
+        let Effects { sends, writes, held, applied, replies, .. } = effects;
+        if let Some(stopped) = effects.stopped {
+            return Err(Violation::panic(format!("{id} stopped: {stopped}")));
+        }
+        if let Some(refused) = effects.refused.first() {
+            return Err(Violation::panic(format!("{id}: {refused}")));
+        }
+        if let Some(change) = effects.role_changed {
+            self.trace.line(self.now, format_args!("{id} {:?} {}", change.role, change.term));
+            if change.role == Role::Leader {
+                self.coverage.count(Event::LeaderElected);
+                let World { oracle, nodes, .. } = self;
+                let place = usize::try_from(id.0 - 1).expect("a small number");
+                oracle.leads(id, change.term, &nodes[place].disk.stored)?;
+            }
+        }
+        if let Some(position) = effects.installed {
+            self.installed(id, position)?;
+        }
+        self.applied(id, applied)?;
+        for reply in replies {
+            self.reply(id, &reply)?;
+        }
+        self.send(sends);
+        match writes {
+            Some(writes) => self.write(id, writes, held),
+            None => ensure(Invariant::ProofMatchesWrites, held.is_empty(), || {
+                format!("{id} holds envelopes without writes")
+            }),
+        }
+    }
+
+    fn installed(&mut self, id: NodeId, at: LogPosition) -> Result<(), Violation> {
+        self.trace.line(self.now, format_args!("{id} installed checkpoint {at}"));
+        self.coverage.count(Event::CheckpointInstalled);
+        let node = self.node(id);
+        node.witnessed = 0;
+        let state = replica(node.replica.as_ref()).machine().state();
+        self.oracle.installed(id, at, state)
+    }
+
+    /// Shows the oracle what a replica executed, then tells whoever waited for it.
+    fn applied(&mut self, id: NodeId, applied: Vec<Applied<Outcome>>) -> Result<(), Violation> {
+        if applied.is_empty() {
+            return Ok(());
+        }
+        let node = self.node(id);
+        let machine = replica(node.replica.as_ref()).machine();
+        let steps = machine.steps()[node.witnessed..].to_vec();
+        node.witnessed += steps.len();
+        let same = steps.len() == applied.len();
+        ensure(Invariant::AppliedInOrder, same, || format!("{id} told less than it did"))?;
+        for (one, (index, state)) in applied.into_iter().zip(steps) {
+            let at = LogPosition { index: one.index, term: one.term };
+            ensure(Invariant::AppliedInOrder, index == one.index, || format!("{id} at {at}"))?;
+            if self.oracle.executed(id, at, state)? {
+                self.trace.line(self.now, format_args!("{id} first to execute {at}"));
+                self.durable_on_majority(id, at)?;
+                if let Outcome::Appended(appended) = &one.outcome {
+                    self.oracle.appended(appended)?;
+                }
+            }
+            if let Some(request) = one.request {
+                self.done(id, request, one.outcome)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// I6. Where the voters change, a majority of one of the sets there ever were must do: which one
+    /// counted, only the leader knew.
+    fn durable_on_majority(&mut self, id: NodeId, at: LogPosition) -> Result<(), Violation> {
+        let voters = replica(self.node(id).replica.as_ref()).voters();
+        self.voter_sets.insert(voters);
+        let durable = self.voter_sets.iter().any(|voters| {
+            let having = voters
+                .iter()
+                .filter(|voter| self.nodes.iter().any(|node| node.id == **voter && node.has(at)));
+            voters.len() < 2 * having.count()
+        });
+        ensure(Invariant::CommittedIsDurable, durable, || {
+            format!("{id} executed {at}, which is not on the disks of a majority")
+        })
+    }
+
+    fn reply(&mut self, id: NodeId, reply: &Reply) -> Result<(), Violation> {
+        match reply {
+            Reply::NotOwner { request, owner } => {
+                self.coverage.count(Event::NotOwner);
+                self.refused(id, *request, *owner)
+            }
+            Reply::Busy { request } => self.undone(id, *request),
+            Reply::Lost { request } => {
+                self.coverage.count(Event::ProposalLost);
+                self.undone(id, *request)
+            }
+            Reply::ReadReady { request, .. } => self.read_ready(id, *request),
+            Reply::VotersChanged { request } => {
+                self.coverage.count(Event::VotersChanged);
+                self.undone(id, *request)
+            }
+        }
+    }
+
+    fn write(&mut self, id: NodeId, writes: Writes, held: Held) -> Result<(), Violation> {
+        self.trace.line(self.now, format_args!("{id} writes {writes}"));
+        self.oracle.written(&writes.entries)?;
+        let write = LogWrite::of(&writes);
+        let only_vote = write.only_vote();
+        let hasty = match self.mutant {
+            Some(Mutant::AckBeforeSync) => true,
+            Some(Mutant::VoteNotSynced) => only_vote,
+            Some(Mutant::DuplicateNotRecognised | Mutant::TruncateTooEarly) | None => false,
+        };
+        let sync = if only_vote && self.mutant == Some(Mutant::VoteNotSynced) {
+            Sync::Skipped
+        } else {
+            Sync::Wanted
+        };
+        if hasty {
+            self.promise(id, &writes)?;
+            self.node(id).disk.write(Op::Log(write), Then::Nothing, sync);
+            self.begin_sync(id);
+            let boot = self.node(id).boot;
+            self.release(id, writes, held)?;
+            if self.node(id).boot != boot {
+                return Ok(());
+            }
+        } else {
+            self.node(id).disk.write(Op::Log(write), Then::Release(writes, held), sync);
+            self.begin_sync(id);
+        }
+        self.crash_at_write(id, only_vote)
+    }
+
+    /// Begins a sync when one is wanted and none is under way.
+    pub(crate) fn begin_sync(&mut self, id: NodeId) {
+        let node = self.node(id);
+        if !node.disk.begin_sync() {
+            return;
+        }
+        let boot = node.boot;
+        let mut time = self.chance.around(self.plan.sync);
+        if !self.calm && self.chance.per_mille(self.plan.slow_sync) {
+            self.coverage.count(Event::SlowSync);
+            time += self.chance.between(SECOND / 20, 2 * SECOND);
+        }
+        self.after(time, Happening::Synced(id, boot));
+    }
+
+    /// A sync is done: what waited for it may go.
+    pub(crate) fn synced(&mut self, id: NodeId, boot: u64) -> Result<(), Violation> {
+        if self.node(id).boot != boot {
+            return Ok(());
+        }
+        if let Some(until) = self.paused(id) {
+            self.at(until, Happening::Synced(id, boot));
+            return Ok(());
+        }
+        let (told, replaced) = self.node(id).disk.finish_sync();
+        self.coverage.add(Event::EntryOverwritten, replaced as u64);
+        let World { oracle, nodes, .. } = self;
+        let place = usize::try_from(id.0 - 1).expect("a small number");
+        oracle.synced(id, &nodes[place].disk.stored)?;
+        for then in told {
+            if self.node(id).boot != boot {
+                return Ok(());
+            }
+            match then {
+                Then::Release(writes, held) => {
+                    self.promise(id, &writes)?;
+                    self.release(id, writes, held)?;
+                }
+                Then::Truncate(through) => {
+                    self.coverage.count(Event::Truncation);
+                    self.feed(id, Input::Truncate { through })?;
+                }
+                Then::Nothing => {}
+            }
+        }
+        if self.node(id).boot == boot {
+            self.begin_sync(id);
+        }
+        Ok(())
+    }
+
+    fn promise(&mut self, id: NodeId, writes: &Writes) -> Result<(), Violation> {
+        match writes.hard_state {
+            Some(state) => self.oracle.promised(id, state),
+            None => Ok(()),
+        }
+    }
+
+    fn release(&mut self, id: NodeId, writes: Writes, held: Held) -> Result<(), Violation> {
+        let (envelopes, persisted) = held.release(writes.into_durable());
+        self.send(envelopes);
+        self.feed(id, Input::Persisted(persisted))
+    }
+
+    /// A node makes a checkpoint and cuts its log.
+    pub(crate) fn checkpoint(&mut self, id: NodeId, boot: u64) -> Result<(), Violation> {
+        // Voters change through the log alone so far: a checkpoint names one set of voters, and a
+        // node that joins needs to know both.
+        if self.node(id).boot != boot || self.plan.change_every != 0 {
+            return Ok(());
+        }
+        let again = self.chance.around(self.plan.checkpoint_every);
+        self.after(again, Happening::Checkpoint(id, boot));
+        if self.paused(id).is_some() {
+            return Ok(());
+        }
+        let node = self.node(id);
+        let replica = replica(node.replica.as_ref());
+        let checkpoint = replica.checkpoint();
+        let position = checkpoint.position;
+        if position.index <= node.disk.stored.checkpoint.index {
+            return Ok(());
+        }
+        let then = Then::Truncate(position.index);
+        self.trace.line(self.now, format_args!("{id} checkpoint {position}"));
+        if self.mutant == Some(Mutant::TruncateTooEarly) {
+            self.node(id).disk.stored.cut(position);
+        }
+        self.node(id).disk.write(Op::Cut(checkpoint), then, Sync::Wanted);
+        self.begin_sync(id);
+        self.crash_at_write(id, false)
+    }
+}
+
+/// The replica of a node that is up.
+fn replica(replica: Option<&Replica<Witnessed>>) -> &Replica<Witnessed> {
+    replica.expect("the node is up: its boot is the one that was asked for")
+}

@@ -1,0 +1,328 @@
+//! The world: time, events in order, the network, and everybody in it.
+//!
+//! One event is taken at a time, the earliest first; two at the same time in the order they were
+//! asked for. Whatever is drawn comes from the seed, so a seed is a run.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeSet, BinaryHeap};
+
+use alluvium_core::ids::NodeId;
+use alluvium_core::replica::Envelope;
+
+use crate::chance::Chance;
+use crate::coverage::{Coverage, Event};
+use crate::load::{Answer, Ask, Call, Producer};
+use crate::mutant::Mutant;
+use crate::node::Node;
+use crate::oracle::Oracle;
+use crate::plan::{MILLI, Plan, SECOND};
+use crate::trace::Trace;
+use crate::violation::Violation;
+
+/// A unit of a replica's time.
+const TICK: u64 = 100 * MILLI;
+
+/// Something that is going to happen.
+#[derive(Debug)]
+pub enum Happening {
+    /// A tick on a node.
+    Tick(NodeId, u64),
+    /// A message arrives.
+    Arrive(Envelope),
+    /// A sync is done.
+    Synced(NodeId, u64),
+    /// A node proposes what it gathered.
+    Flush(NodeId, u64),
+    /// A node makes a checkpoint.
+    Checkpoint(NodeId, u64),
+    /// A request arrives at a node.
+    Asked(NodeId, Ask),
+    /// An answer arrives at a producer.
+    Answered(Call, Answer),
+    /// A producer gives up waiting for an answer.
+    TimedOut(Call),
+    /// A producer makes a batch.
+    Produce(u64),
+    /// A producer sends what is due.
+    Send(u64),
+    /// Someone reads.
+    Read,
+    /// A producer dies and comes back.
+    Reopen,
+    /// A node dies.
+    Crash,
+    /// A node comes back.
+    Restart(NodeId, u64),
+    /// A node stops for a while.
+    Pause,
+    /// The network splits.
+    Split,
+    /// The network is whole again.
+    Whole,
+    /// The voters change.
+    Change,
+    /// The faults end.
+    Calm,
+}
+
+struct Queued {
+    at: u64,
+    order: u64,
+    what: Happening,
+}
+
+impl PartialEq for Queued {
+    fn eq(&self, other: &Queued) -> bool {
+        (self.at, self.order) == (other.at, other.order)
+    }
+}
+
+impl Eq for Queued {}
+
+impl PartialOrd for Queued {
+    fn partial_cmp(&self, other: &Queued) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Queued {
+    fn cmp(&self, other: &Queued) -> std::cmp::Ordering {
+        (self.at, self.order).cmp(&(other.at, other.order))
+    }
+}
+
+/// Everything there is in one run.
+pub struct World {
+    /// Microseconds since the start.
+    pub now: u64,
+    queue: BinaryHeap<Reverse<Queued>>,
+    order: u64,
+    /// What the seed draws.
+    pub chance: Chance,
+    /// What the seed drew at the start.
+    pub plan: Plan,
+    /// The nodes, `n1` first.
+    pub nodes: Vec<Node>,
+    /// Links that pass nothing, as (from, to).
+    pub blocked: BTreeSet<(NodeId, NodeId)>,
+    /// The producers, number 0 first.
+    pub producers: Vec<Producer>,
+    /// Who sees everything.
+    pub oracle: Oracle,
+    /// Sets of voters there ever were.
+    pub voter_sets: BTreeSet<Vec<NodeId>>,
+    /// Requests given out.
+    pub requests: u64,
+    /// Whether the faults are over.
+    pub calm: bool,
+    /// How this run is wrong on purpose.
+    pub mutant: Option<Mutant>,
+    /// What happened, counted.
+    pub coverage: Coverage,
+    /// What happened, line by line.
+    pub trace: Trace,
+}
+
+impl World {
+    /// A fresh cluster and its load.
+    ///
+    /// # Errors
+    /// When a fresh replica is refused.
+    pub fn new(seed: u64, mutant: Option<Mutant>, keep_all: bool) -> Result<World, Violation> {
+        let mut chance = Chance::new(seed);
+        let plan = Plan::draw(&mut chance);
+        let node_count = if plan.change_every == 0 { 3 } else { 5 };
+        let voters: Vec<NodeId> = (1..=3).map(NodeId).collect();
+        let forgetful = mutant == Some(Mutant::DuplicateNotRecognised);
+        let nodes =
+            (1..=node_count).map(|id| Node::new(NodeId(id), voters.clone(), forgetful)).collect();
+        let producers = (0..plan.producer_count).map(Producer::new).collect();
+        let mut world = World {
+            now: 0,
+            queue: BinaryHeap::new(),
+            order: 0,
+            chance,
+            plan,
+            nodes,
+            blocked: BTreeSet::new(),
+            producers,
+            oracle: Oracle::default(),
+            voter_sets: BTreeSet::from([voters]),
+            requests: 0,
+            calm: false,
+            mutant,
+            coverage: Coverage::default(),
+            trace: Trace::new(keep_all),
+        };
+        world.begin()?;
+        Ok(world)
+    }
+
+    fn begin(&mut self) -> Result<(), Violation> {
+        self.trace.line(0, format_args!("{:?}", self.plan));
+        let ids: Vec<NodeId> = self.nodes.iter().map(|node| node.id).collect();
+        for id in ids {
+            let skew = self.chance.between(0, self.plan.skew + 1);
+            let drift = TICK * self.chance.between(0, 2 * self.plan.drift + 1) / 1000;
+            let node = self.node(id);
+            node.skew = skew;
+            node.tick = TICK + drift - drift / 2;
+            self.start(id)?;
+        }
+        for producer in 0..self.plan.producer_count {
+            self.after(self.plan.think, Happening::Produce(producer));
+        }
+        self.after(self.plan.read_every, Happening::Read);
+        let faults = [
+            (self.plan.reopen_every, Happening::Reopen),
+            (self.plan.crash_every, Happening::Crash),
+            (self.plan.pause_every, Happening::Pause),
+            (self.plan.split_every, Happening::Split),
+            (self.plan.change_every, Happening::Change),
+        ];
+        for (every, what) in faults {
+            self.sometime(every, what);
+        }
+        self.after(self.plan.faults_end, Happening::Calm);
+        Ok(())
+    }
+
+    /// Starts a node and its clocks.
+    ///
+    /// # Errors
+    /// When its disk is not what it should be.
+    pub fn start(&mut self, id: NodeId) -> Result<(), Violation> {
+        let seed = self.chance.seed();
+        let first = self.chance.between(0, TICK);
+        let node = self.node(id);
+        node.start(seed)?;
+        let boot = node.boot;
+        self.after(first, Happening::Tick(id, boot));
+        let checkpoint = self.chance.around(self.plan.checkpoint_every);
+        self.after(checkpoint, Happening::Checkpoint(id, boot));
+        Ok(())
+    }
+
+    /// Takes the next event.
+    ///
+    /// # Errors
+    /// When a promise is broken.
+    pub fn step(&mut self) -> Result<(), Violation> {
+        let Some(Reverse(next)) = self.queue.pop() else { return Ok(()) };
+        self.now = next.at;
+        match next.what {
+            Happening::Tick(id, boot) => self.tick(id, boot),
+            Happening::Arrive(envelope) => self.arrive(envelope),
+            Happening::Synced(id, boot) => self.synced(id, boot),
+            Happening::Flush(id, boot) => self.flush(id, boot),
+            Happening::Checkpoint(id, boot) => self.checkpoint(id, boot),
+            Happening::Asked(id, ask) => self.asked(id, ask),
+            Happening::Answered(call, answer) => self.answered(call, answer),
+            Happening::TimedOut(call) => self.timed_out(call),
+            Happening::Produce(producer) => self.produce(producer),
+            Happening::Send(producer) => self.send_due(producer),
+            Happening::Read => self.read(),
+            Happening::Reopen => self.reopen(),
+            Happening::Crash => self.crash_some(),
+            Happening::Restart(id, boot) => self.restart(id, boot),
+            Happening::Pause => self.pause(),
+            Happening::Split => self.split(),
+            Happening::Whole => self.whole(),
+            Happening::Change => self.change(),
+            Happening::Calm => self.calm_down(),
+        }
+    }
+
+    /// Lets something happen after `delay`.
+    pub fn after(&mut self, delay: u64, what: Happening) {
+        self.at(self.now + delay, what);
+    }
+
+    /// Lets something happen at `at`.
+    pub fn at(&mut self, at: u64, what: Happening) {
+        self.order += 1;
+        self.queue.push(Reverse(Queued { at, order: self.order, what }));
+    }
+
+    /// Lets a fault happen after about `mean`; never when that is 0 or the faults are over.
+    pub fn sometime(&mut self, mean: u64, what: Happening) {
+        if mean != 0 && !self.calm {
+            let delay = self.chance.around(mean);
+            self.after(delay, what);
+        }
+    }
+
+    /// A node by name.
+    pub fn node(&mut self, id: NodeId) -> &mut Node {
+        let place = usize::try_from(id.0 - 1).expect("a small number");
+        &mut self.nodes[place]
+    }
+
+    /// The time until which a node is paused, when it is.
+    pub fn paused(&mut self, id: NodeId) -> Option<u64> {
+        let until = self.node(id).paused_until;
+        (self.now < until).then_some(until)
+    }
+
+    /// Gives messages to the network.
+    pub fn send(&mut self, envelopes: Vec<Envelope>) {
+        for envelope in envelopes {
+            let times = self.times_sent(&envelope);
+            for _ in 0..times {
+                let jitter = self.chance.between(0, self.plan.jitter + 1);
+                let delay = self.plan.delay / 2 + self.chance.between(0, self.plan.delay + 1);
+                self.after(delay + jitter, Happening::Arrive(envelope.clone()));
+            }
+        }
+    }
+
+    fn times_sent(&mut self, envelope: &Envelope) -> u64 {
+        if self.blocked.contains(&(envelope.from, envelope.to)) {
+            return 0;
+        }
+        if !self.calm && self.chance.per_mille(self.plan.loss) {
+            self.trace.line(self.now, format_args!("lost: {envelope}"));
+            self.coverage.count(Event::MessageLost);
+            return 0;
+        }
+        if !self.calm && self.chance.per_mille(self.plan.doubling) {
+            self.coverage.count(Event::MessageDoubled);
+            return 2;
+        }
+        1
+    }
+
+    /// Gives a message of a producer, or to one, to the network; it may get lost.
+    pub fn call(&mut self, what: Happening) {
+        if !self.calm && self.chance.per_mille(self.plan.client_loss) {
+            return;
+        }
+        let delay = self.chance.around(self.plan.delay);
+        self.after(delay, what);
+    }
+
+    /// Whether everything is done: every batch acknowledged, every replica equally far.
+    #[must_use]
+    pub fn settled(&self) -> bool {
+        let acked = self.producers.iter().all(|producer| producer.unacked.is_empty());
+        let waiting = self.nodes.iter().any(|node| !node.requests.is_empty());
+        acked && !waiting && self.replicas_equal()
+    }
+
+    fn replicas_equal(&self) -> bool {
+        let Some(leader) = self.nodes.iter().find(|node| node.leads()) else { return false };
+        let Some(replica) = &leader.replica else { return false };
+        let (voters, status) = (replica.voters(), replica.status());
+        let state = replica.machine().state();
+        let mut of_voters = self.nodes.iter().filter(|node| voters.contains(&node.id));
+        status.applied == status.last_index
+            && of_voters.all(|node| {
+                node.replica.as_ref().is_some_and(|replica| {
+                    replica.status().applied == status.applied && replica.machine().state() == state
+                })
+            })
+    }
+}
+
+/// How long the load waits for an answer before it tries elsewhere.
+pub const PATIENCE: u64 = SECOND;
