@@ -55,8 +55,8 @@ impl Given {
             return Ok(None);
         };
         let text = text_of(value).ok_or_else(|| {
-            let reason = "not a value this key can have".to_owned();
-            refuse(key, origin, &format!("{:?}", value.kind), reason)
+            let reason = "a section where a single value is meant".to_owned();
+            refuse(key, origin, "…", reason)
         })?;
         if text.is_empty() {
             return Ok(None);

@@ -172,6 +172,8 @@ fn a_bad_value_is_refused_with_where_it_was_said() {
     assert!(flag_refused("locality", "zone=a,zone=b").contains("twice"));
     assert!(flag_refused("insecure", "perhaps").contains("true or false"));
     assert!(flag_refused("name", "-x").contains("a name is"));
+    let message = refused("[log]\nlevel = 'info'", Variables::default(), Flags::new());
+    assert_eq!(message, "node.toml: log = \"…\": a section where a single value is meant");
     let message = refused("insecure = 'maybe'", Variables::default(), Flags::new());
     assert_eq!(message, "node.toml: insecure = \"maybe\": must be true or false");
     let message = refused("", [("ALLUVIUM_LISTEN", "x")].into(), Flags::new());

@@ -4,6 +4,8 @@
 //! be told from its retry, a statement cannot.
 
 pub mod appender;
+#[cfg(test)]
+mod tests;
 
 use std::time::Duration;
 

@@ -74,7 +74,9 @@ pub async fn run(args: &IngestArgs) -> Result<(), CliError> {
     };
     run.resume(&name, producer)?;
     let skipped = run.batches.position();
-    run.append_all(producer).await?;
+    let appended = run.append_all(producer).await;
+    run.progress.end();
+    appended?;
     let summary = run.summary(&args.stream, skipped);
     writeln!(std::io::stdout().lock(), "{summary}")?;
     Ok(())
@@ -92,6 +94,12 @@ async fn stream_schema(client: &Client, stream: &str) -> Result<StreamSchema, Cl
         }
     }
     schema.ok_or_else(|| CliError::Failed(format!("the node shows no columns of {stream}")))
+}
+
+/// Why no more batches are sent.
+enum Ended {
+    AtTheEnd,
+    AtABadRow(CliError),
 }
 
 struct Run {
@@ -121,8 +129,32 @@ impl Run {
     }
 
     async fn append_all(&mut self, producer: Producer) -> Result<(), CliError> {
+        let ended = self.send_all(producer).await?;
+        // What was sent before a bad row was found is on its way all the same.
+        loop {
+            let appended = self.appender.next_ack().await;
+            if !self.acked(appended)? {
+                break;
+            }
+        }
+        match ended {
+            Ended::AtTheEnd => Ok(()),
+            Ended::AtABadRow(error) => Err(CliError::Failed(format!(
+                "{error}; {} events before were appended",
+                format_count(self.progress.tally().events)
+            ))),
+        }
+    }
+
+    /// Sends batches until the input ends. An error here is one of sending.
+    async fn send_all(&mut self, producer: Producer) -> Result<Ended, CliError> {
         let mut sequence = producer.next_sequence;
-        while let Some(cut) = self.batches.next()? {
+        loop {
+            let cut = match self.batches.next() {
+                Ok(Some(cut)) => cut,
+                Ok(None) => return Ok(Ended::AtTheEnd),
+                Err(error) => return Ok(Ended::AtABadRow(error)),
+            };
             let batch = Batch {
                 sequence,
                 position: self.batches.position(),
@@ -133,13 +165,6 @@ impl Run {
             let appended = self.appender.append(batch).await;
             self.acked(appended)?;
             sequence = sequence.next();
-        }
-        loop {
-            let appended = self.appender.next_ack().await;
-            if !self.acked(appended)? {
-                self.progress.end();
-                return Ok(());
-            }
         }
     }
 
@@ -155,13 +180,12 @@ impl Run {
             }
             Ok(None) => Ok(false),
             Err(failed) => {
-                self.progress.end();
                 let end = failed.batch.position;
                 let first = end - failed.batch.event_count;
                 let rows = self.batches.input().place(first, end);
                 let acked = format_count(self.progress.tally().events);
                 Err(CliError::Failed(format!(
-                    "{rows}: {}; {acked} events were appended before",
+                    "{rows}: {}; {acked} events before were appended",
                     failed.reason
                 )))
             }
