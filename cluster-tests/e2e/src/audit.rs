@@ -154,8 +154,8 @@ fn check_batch(id: BatchId, sent: &Sent, parts: &[Part], violations: &mut Vec<St
     }
 }
 
-/// Rows that do not follow the row before them of the same producer in the same partition. Zero also
-/// proves that no row is stored twice.
+/// Rows that do not follow the row before them of the same producer in the same partition. Zero
+/// also proves that no row is stored twice.
 fn disordered_rows(stream: &str) -> String {
     format!(
         "SELECT count(*) FROM (SELECT sequence * 10000 + place AS mark, \

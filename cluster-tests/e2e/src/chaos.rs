@@ -1,7 +1,7 @@
 //! Rounds of load, SIGKILL at a random moment, restart and audit.
 //!
-//! The seed decides the moments and who restarts; the machine decides what they hit, so a seed makes
-//! a run similar, not identical. The simulator is for that.
+//! The seed decides the moments and who restarts; the machine decides what they hit, so a seed
+//! makes a run similar, not identical. The simulator is for that.
 
 use std::time::{Duration, Instant};
 
@@ -19,8 +19,8 @@ use crate::measure;
 use crate::node::{Node, NodeOptions};
 use crate::rows;
 
-/// A stream is settled, audited to the last batch and replaced after this many rounds, so that audits
-/// stay short however long a run is.
+/// A stream is settled, audited to the last batch and replaced after this many rounds, so that
+/// audits stay short however long a run is.
 const ROUNDS_PER_STREAM: u32 = 20;
 
 /// Enough for one round: the node is killed at the latest then.
@@ -138,8 +138,10 @@ impl Run<'_> {
             let reopens = self.rng.random_ratio(1, 5);
             let shared = shared.clone();
             tasks.spawn(async move {
-                if !reopens || producer.open(&client, &shared).await.is_ok() {
-                    producer.run(&client, &shared, Until::Killed).await;
+                let opened = if reopens { producer.open(&client, &shared).await } else { Ok(()) };
+                match opened {
+                    Ok(()) => producer.run(&client, &shared, Until::Killed).await,
+                    Err(status) => shared.unless_killed(&status, "OpenProducer"),
                 }
                 Some(producer)
             });

@@ -1,8 +1,8 @@
 //! The benchmarks' events: an access log of one day, ten columns, about 100 bytes as CSV.
 //!
-//! Skewed hosts, users and addresses, 1 % of the rows late by up to ten minutes, log-normal latencies
-//! and sizes. Block `n` is the same at every call and on every machine with the same total, so that
-//! peers can be given the same rows.
+//! Skewed hosts, users and addresses, 1 % of the rows late by up to ten minutes, log-normal
+//! latencies and sizes. Block `n` is the same at every call and on every machine with the same
+//! total, so that peers can be given the same rows.
 
 use std::fmt::Write as _;
 use std::sync::Arc;

@@ -1,7 +1,7 @@
 //! What was sent and what was acknowledged: the truth that a node is audited against.
 //!
-//! Invariant: a batch is entered before its first byte is sent, and marked as acknowledged only after
-//! its answer was read.
+//! Invariant: a batch is entered before its first byte is sent, and marked as acknowledged only
+//! after its answer was read.
 
 use std::collections::BTreeMap;
 

@@ -1,5 +1,5 @@
-//! Producers that go on through crashes: each keeps its sequence and sends a batch again until it is
-//! acknowledged.
+//! Producers that go on through crashes: each keeps its sequence and sends a batch again until it
+//! is acknowledged.
 //!
 //! Invariant: sequences `[first_unacked, next)` were sent and not acknowledged; a stamped producer
 //! never sends anything above them before all of them were sent again.
@@ -173,6 +173,9 @@ impl Producer {
         }
         if opened.next_position.is_some_and(|found| found != position(sequence)) {
             violations.push(format!("{:?} is said of {sequence}", opened.next_position));
+        }
+        if opened.next_position.is_some() && sequence == self.next {
+            violations.push(format!("sequence {sequence} is held in part but was never sent"));
         }
         if let Some(stamp) = &self.stamp {
             if opened.epoch <= stamp.epoch {

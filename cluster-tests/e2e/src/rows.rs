@@ -1,5 +1,5 @@
-//! The audited events: every value of every row follows from producer, sequence and place, so that a
-//! batch can be made again for a retry and a stored row can be proven intact by SQL alone.
+//! The audited events: every value of every row follows from producer, sequence and place, so that
+//! a batch can be made again for a retry and a stored row can be proven intact by SQL alone.
 
 use std::sync::{Arc, LazyLock};
 

@@ -1,4 +1,5 @@
-//! `chaos node --rounds N`: kill -9 under load, restart, audit; prints one line a round and a result.
+//! `chaos node --rounds N`: kill -9 under load, restart, audit; prints one line a round and a
+//! result.
 #![allow(clippy::print_stdout, reason = "a program prints its result")]
 
 use std::time::{Duration, Instant};

@@ -1,5 +1,5 @@
-//! An answer belongs to its frontier: asked again as of the same frontier, the same question gives the
-//! same answer, whether events lie in the tail, in segments or in both.
+//! An answer belongs to its frontier: asked again as of the same frontier, the same question gives
+//! the same answer, whether events lie in the tail, in segments or in both.
 
 use std::time::{Duration, Instant};
 

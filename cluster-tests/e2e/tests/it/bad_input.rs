@@ -1,5 +1,5 @@
-//! What is not a batch of the stream is refused with the right code, names row and column, and leaves
-//! nothing behind.
+//! What is not a batch of the stream is refused with the right code, names row and column, and
+//! leaves nothing behind.
 
 use std::sync::Arc;
 
@@ -10,8 +10,8 @@ use tonic::Code;
 
 use crate::node;
 
-const CREATE: &str = "CREATE STREAM checked (id BIGINT NOT NULL, name TEXT, amount NUMERIC(10, 2), at TIMESTAMP) \
-     WITH (partitions = 3)";
+const CREATE: &str = "CREATE STREAM checked (id BIGINT NOT NULL, name TEXT, \
+     amount NUMERIC(10, 2), at TIMESTAMP) WITH (partitions = 3)";
 
 /// Sends; expects this code, all these words in the message, and an empty stream after it.
 async fn refused(client: &Client, request: v1::AppendRequest, code: Code, words: &[&str]) {
@@ -96,8 +96,8 @@ fn malformed(bytes: impl Into<bytes::Bytes>) -> v1::AppendRequest {
     v1::AppendRequest { stream: "checked".into(), producer: None, rows }
 }
 
-/// Every byte of a sound batch is damaged in turn: whatever the node says, it goes on, and says no to
-/// whatever is not two rows.
+/// Every byte of a sound batch is damaged in turn: whatever the node says, it goes on, and says no
+/// to whatever is not two rows.
 #[tokio::test]
 async fn damaged_arrow_never_stops_the_node() {
     let (node, client) = node().await;

@@ -129,8 +129,8 @@ async fn a_missing_segment_is_not_served() {
     check_damage_is_named(&mut node, &file).await;
 }
 
-/// The log lies in files whose own checksums fail first; whoever notices, the node must not answer as
-/// if the events had never been.
+/// The log lies in files whose own checksums fail first; whoever notices, the node must not answer
+/// as if the events had never been.
 #[tokio::test]
 async fn a_damaged_log_is_refused_not_forgotten() {
     let mut node = Node::start(NodeOptions::default()).await.unwrap();

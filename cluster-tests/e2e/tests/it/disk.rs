@@ -1,5 +1,5 @@
-//! A full disk refuses writes with a clear code, goes on answering reads, and takes writes again when
-//! there is room.
+//! A full disk refuses writes with a clear code, goes on answering reads, and takes writes again
+//! when there is room.
 
 use std::path::PathBuf;
 use std::process::Command;

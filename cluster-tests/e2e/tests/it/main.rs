@@ -1,8 +1,8 @@
 //! One node as a process: what it keeps through crashes, what it refuses, how it ends.
 //!
-//! One binary, because each would link anew. Every test starts its own node on free ports. A test that
-//! the machine does not allow (mounting, tracing) says so on stderr as `SKIPPED: …` and passes; CI
-//! counts these lines.
+//! One binary, because each would link anew. Every test starts its own node on free ports. A test
+//! that the machine does not allow (mounting, tracing) says so on stderr as `skipped: …` and
+//! passes; `xtask test` counts these lines.
 #![allow(clippy::print_stderr, reason = "tests print seeds and why they were skipped")]
 
 mod as_of;
@@ -25,5 +25,5 @@ async fn node() -> (Node, Client) {
 
 /// Says that a test could not run here.
 fn skip(reason: &str) {
-    eprintln!("SKIPPED: {reason}");
+    eprintln!("skipped: {reason}");
 }

@@ -71,8 +71,8 @@ fn same_value(left: &Value, right: &Value, tolerance: f64) -> bool {
     }
 }
 
-/// Times are compared as `YYYY-MM-DD HH:MM:SS`; other text of these answers has neither a `T` at that
-/// place nor more characters.
+/// Times are compared as `YYYY-MM-DD HH:MM:SS`; other text of these answers has neither a `T` at
+/// that place nor more characters.
 fn to_second(text: &str) -> String {
     let is_time = text.len() >= 19 && text.as_bytes()[4] == b'-' && text.as_bytes()[13] == b':';
     if is_time { text[..19].replace('T', " ") } else { text.to_owned() }

@@ -77,8 +77,8 @@ pub async fn single(options: &SingleOptions) -> Result<()> {
     Ok(())
 }
 
-/// Requests to be sent over and over: rows differ, encoding is done before the clock starts, because
-/// an application that sends single events sends them as they are.
+/// Requests to be sent over and over: rows differ, encoding is done before the clock starts,
+/// because an application that sends single events sends them as they are.
 fn single_requests(form: &str) -> Result<Vec<v1::AppendRequest>> {
     let block = Events::new(BLOCK_ROWS as u64).block(0);
     let rows: Vec<Rows> = match form {

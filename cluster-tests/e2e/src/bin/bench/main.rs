@@ -1,4 +1,5 @@
-//! Benchmarks of one node, each beside peers in the same run. Prints Markdown for docs/BENCHMARKS.md.
+//! Benchmarks of one node, each beside peers in the same run. Prints Markdown for
+//! docs/BENCHMARKS.md.
 //!
 //! The load client runs on the same cores as the node and its CPU time is named. Every load is
 //! bounded by a number of rows or seconds. Nothing here is a test: figures are for people.

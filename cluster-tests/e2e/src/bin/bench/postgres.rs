@@ -15,8 +15,8 @@ use tokio::task::JoinSet;
 use crate::peers::{self, Figures};
 
 const TABLE: &str = "DROP TABLE IF EXISTS events; CREATE TABLE events (ts TIMESTAMP, host VARCHAR, \
-     service VARCHAR, region VARCHAR, method VARCHAR, status SMALLINT, url VARCHAR, user_id BIGINT, \
-     latency_ms DOUBLE PRECISION, bytes BIGINT)";
+     service VARCHAR, region VARCHAR, method VARCHAR, status SMALLINT, url VARCHAR, \
+     user_id BIGINT, latency_ms DOUBLE PRECISION, bytes BIGINT)";
 
 /// A running server.
 pub struct Postgres {
@@ -49,7 +49,8 @@ impl Postgres {
         let log = postgres.scratch.path().join("log");
         let mut start = postgres.server_tool("pg_ctl");
         start.arg("-D").arg(&data).arg("-o").arg(options).arg("-l").arg(log).args(["-w", "start"]);
-        // Its children inherit pipes and would keep them open: wait for the end, not for the output.
+        // Its children inherit pipes and would keep them open: wait for the end, not for the
+        // output.
         let status = start.stdout(Stdio::null()).stderr(Stdio::null()).status().await?;
         if !status.success() {
             bail!("pg_ctl start: {status}");

@@ -1,5 +1,5 @@
-//! 16 questions over sealed rows, beside DuckDB on Parquet and on its own tables. Each repetition asks
-//! everybody each question in turn, so that noise falls on all alike.
+//! 16 questions over sealed rows, beside DuckDB on Parquet and on its own tables. Each repetition
+//! asks everybody each question in turn, so that noise falls on all alike.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -116,7 +116,8 @@ async fn peer(mode: &str, rows: u64) -> Result<Worker> {
     Worker::start("query_worker.py", &[mode, &events, &dimension, &state], scratch).await
 }
 
-/// Zstandard and row groups of 1 M rows: what the peers' own writers do by default or are advised to.
+/// Zstandard and row groups of 1 M rows: what the peers' own writers do by default or are advised
+/// to.
 fn write_parquet(
     path: &Path,
     mut batches: impl Iterator<Item = arrow::array::RecordBatch>,

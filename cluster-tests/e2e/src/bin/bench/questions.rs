@@ -49,7 +49,8 @@ pub const QUESTIONS: [Question; 16] = [
     ),
     exact(
         "exact distinct users",
-        "SELECT service, count(DISTINCT user_id) AS u FROM events GROUP BY service ORDER BY service",
+        "SELECT service, count(DISTINCT user_id) AS u FROM events GROUP BY service \
+         ORDER BY service",
     ),
     sketch(
         "approximate distinct users",

@@ -32,8 +32,8 @@ pub async fn run(options: &StartOptions) -> Result<()> {
     Ok(())
 }
 
-/// Restarts after SIGKILL and after SIGTERM in turn, each time with the page cache dropped where that
-/// is allowed, and checks that no row is missing.
+/// Restarts after SIGKILL and after SIGTERM in turn, each time with the page cache dropped where
+/// that is allowed, and checks that no row is missing.
 pub async fn measure_starts(node: &mut Node, starts: u32, stream: &str) -> Result<Table> {
     let head = ["ended by", "page cache", "rows", "ready after ms", "first count(*) after ms"];
     let mut table = Table::new("Start until ready", &head);
