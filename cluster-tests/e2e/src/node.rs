@@ -248,6 +248,19 @@ impl Node {
     }
 }
 
+impl Drop for Node {
+    /// The process is gone before its directory is: it would write into what is being removed.
+    fn drop(&mut self) {
+        let Some(running) = &mut self.running else { return };
+        let deadline = Instant::now() + Duration::from_secs(2);
+        // A process that has ended already cannot be killed, which is as good.
+        let _ = running.child.start_kill();
+        while matches!(running.child.try_wait(), Ok(None)) && Instant::now() < deadline {
+            std::thread::yield_now();
+        }
+    }
+}
+
 /// The program under test: `ALLUVIUM_BIN`, or the one built beside the running test.
 pub fn binary() -> Result<PathBuf> {
     if let Some(path) = std::env::var_os("ALLUVIUM_BIN") {
