@@ -1,0 +1,266 @@
+//! The two databases and every setting of theirs.
+//!
+//! `raft` has a log of its own that is synced before anything is acknowledged. `state` has none: what
+//! it holds can be made again from the event log, and whoever needs it durable flushes it.
+//!
+//! Invariant: after a crash, `raft` holds every synced batch whole, or refuses to open.
+
+use std::path::Path;
+
+use alluvium_core::ids::{GroupId, Index};
+use rocksdb::{
+    BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType,
+    DBRawIterator, DBRecoveryMode, Env, Options, ReadOptions, WriteBatch, WriteBufferManager,
+    WriteOptions,
+};
+
+use crate::error::StoreError;
+use crate::keys;
+use crate::options::StoreOptions;
+
+const LOG: &str = "log";
+const META: &str = "meta";
+
+/// Values below this stay in the tables: a blob reference costs about as much as a small entry.
+const BLOB_BYTES_MIN: u64 = 4_096;
+
+/// Memtable of hard states and manifest rows: a few hundred bytes each, overwritten all the time.
+const META_MEMTABLE_BYTES: usize = 4 << 20;
+
+/// Memtable of the database without log.
+const STATE_MEMTABLE_BYTES: usize = 32 << 20;
+
+/// Whether a write waits for the disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sync {
+    /// It survives a crash of the machine.
+    Yes,
+    /// It survives a crash of the process.
+    No,
+}
+
+/// Both databases, open.
+pub(crate) struct Databases {
+    raft: DB,
+    state: DB,
+    // Named last: the databases charge their memory to it until they are closed.
+    memtables: WriteBufferManager,
+}
+
+/// A key and its value.
+pub(crate) type Row<'a> = (&'a [u8], &'a [u8]);
+
+/// A range of one family's keys.
+pub(crate) struct Rows<'a> {
+    rows: DBRawIterator<'a>,
+    started: bool,
+}
+
+impl Databases {
+    pub(crate) fn open(dir: &Path, options: &StoreOptions) -> Result<Databases, StoreError> {
+        let cache = Cache::new_lru_cache(options.cache_bytes);
+        // Three memtables of the log: one filling, two being flushed while the disk is slow. Above
+        // that RocksDB flushes early instead of growing.
+        let memtable_bytes = 3 * options.log_memtable_bytes + 2 * STATE_MEMTABLE_BYTES;
+        let memtables = WriteBufferManager::new_write_buffer_manager(memtable_bytes, false);
+        let env = environment()?;
+        let tables = table_options(&cache);
+        let raft = open_raft(&dir.join("raft"), options, &env, &memtables, &tables)?;
+        let state = open_state(&dir.join("state"), &env, &memtables, &tables)?;
+        Ok(Databases { raft, state, memtables })
+    }
+
+    /// The column family of entries.
+    pub(crate) fn log(&self) -> &ColumnFamily {
+        self.raft.cf_handle(LOG).expect("opened with it")
+    }
+
+    /// The column family of hard states, replica rows and the manifest.
+    pub(crate) fn meta(&self) -> &ColumnFamily {
+        self.raft.cf_handle(META).expect("opened with it")
+    }
+
+    pub(crate) fn write(&self, batch: WriteBatch, sync: Sync) -> Result<(), StoreError> {
+        let mut options = WriteOptions::default();
+        options.set_sync(sync == Sync::Yes);
+        self.raft.write_opt(batch, &options).map_err(StoreError::database("write the log database"))
+    }
+
+    pub(crate) fn get_meta(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        self.raft.get_cf(self.meta(), key).map_err(StoreError::database("read the log database"))
+    }
+
+    /// Rows of the `meta` column family with keys in `[first, after)`.
+    pub(crate) fn meta_rows(&self, first: &[u8], after: &[u8]) -> Rows<'_> {
+        let options = range(first, after);
+        Rows { rows: self.raft.raw_iterator_cf_opt(self.meta(), options), started: false }
+    }
+
+    /// Entries of a group from `first` on.
+    pub(crate) fn log_rows(&self, group: GroupId, first: Index) -> Rows<'_> {
+        let first = keys::log::encode(group, first);
+        let mut options = range(&first, &after_group(group));
+        // A restart reads the whole log of the group once, front to back.
+        options.set_readahead_size(2 << 20);
+        options.fill_cache(false);
+        Rows { rows: self.raft.raw_iterator_cf_opt(self.log(), options), started: false }
+    }
+
+    /// The last entry of a group that is stored at all.
+    pub(crate) fn last_entry(&self, group: GroupId) -> Result<Option<Index>, StoreError> {
+        let first = keys::log::encode(group, Index(0));
+        let mut rows =
+            self.raft.raw_iterator_cf_opt(self.log(), range(&first, &after_group(group)));
+        rows.seek_to_last();
+        rows.status().map_err(StoreError::database("read the log"))?;
+        Ok(rows.key().and_then(keys::log::decode).map(|(_, index)| index))
+    }
+
+    pub(crate) fn get_state(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        self.state.get(key).map_err(StoreError::database("read the state database"))
+    }
+
+    /// Rows of the database without log with keys in `[first, after)`.
+    pub(crate) fn state_rows(&self, first: &[u8], after: &[u8]) -> Rows<'_> {
+        Rows { rows: self.state.raw_iterator_opt(range(first, after)), started: false }
+    }
+
+    /// Writes to the database without log: durable after [`Databases::flush_state`].
+    pub(crate) fn write_state(&self, batch: WriteBatch) -> Result<(), StoreError> {
+        let mut options = WriteOptions::default();
+        options.disable_wal(true);
+        self.state
+            .write_opt(batch, &options)
+            .map_err(StoreError::database("write the state database"))
+    }
+
+    pub(crate) fn flush_state(&self) -> Result<(), StoreError> {
+        self.state.flush().map_err(StoreError::database("flush the state database"))
+    }
+
+    /// Bytes of all memtables.
+    pub(crate) fn memtable_bytes(&self) -> u64 {
+        self.memtables.get_usage() as u64
+    }
+}
+
+impl Rows<'_> {
+    /// The next key and value, or the end.
+    pub(crate) fn next(&mut self) -> Result<Option<Row<'_>>, StoreError> {
+        if self.started {
+            self.rows.next();
+        } else {
+            self.rows.seek_to_first();
+            self.started = true;
+        }
+        // An iterator that met damage looks like one at its end: only the status tells them apart.
+        self.rows.status().map_err(StoreError::database("read a range"))?;
+        Ok(self.rows.item())
+    }
+}
+
+fn after_group(group: GroupId) -> Vec<u8> {
+    match group.0.checked_add(1) {
+        Some(next) => next.to_be_bytes().to_vec(),
+        None => vec![0xff; keys::log::KEY_BYTES + 1],
+    }
+}
+
+fn range(first: &[u8], after: &[u8]) -> ReadOptions {
+    let mut options = ReadOptions::default();
+    options.set_iterate_lower_bound(first);
+    options.set_iterate_upper_bound(after);
+    options
+}
+
+/// Threads for flushes and compactions, shared by both databases. Compactions give way to everything
+/// that someone waits for.
+fn environment() -> Result<Env, StoreError> {
+    let mut env = Env::new().map_err(StoreError::database("open the environment"))?;
+    env.set_high_priority_background_threads(1);
+    env.set_low_priority_background_threads(1);
+    env.lower_thread_pool_cpu_priority();
+    Ok(env)
+}
+
+fn table_options(cache: &Cache) -> BlockBasedOptions {
+    let mut tables = BlockBasedOptions::default();
+    tables.set_block_cache(cache);
+    tables.set_block_size(16 << 10);
+    tables.set_bloom_filter(10.0, false);
+    tables.set_whole_key_filtering(true);
+    tables.set_optimize_filters_for_memory(true);
+    tables.set_cache_index_and_filter_blocks(true);
+    tables.set_pin_l0_filter_and_index_blocks_in_cache(true);
+    tables
+}
+
+fn common_options(env: &Env, memtables: &WriteBufferManager) -> Options {
+    let mut options = Options::default();
+    options.set_env(env);
+    options.create_if_missing(true);
+    options.create_missing_column_families(true);
+    options.set_paranoid_checks(true);
+    options.set_write_buffer_manager(memtables);
+    options.set_max_background_jobs(2);
+    options.set_stats_dump_period_sec(0);
+    options.set_keep_log_file_num(2);
+    options.set_max_log_file_size(1 << 20);
+    // A few dozen tables at most; the limit only guards a node with thousands of groups.
+    options.set_max_open_files(256);
+    options
+}
+
+fn open_raft(
+    path: &Path,
+    options: &StoreOptions,
+    env: &Env,
+    memtables: &WriteBufferManager,
+    tables: &BlockBasedOptions,
+) -> Result<DB, StoreError> {
+    let mut database = common_options(env, memtables);
+    // A torn last batch was never acknowledged and is dropped. Damage before it refuses to open: the
+    // default mode would silently forget everything after the damage.
+    database.set_wal_recovery_mode(DBRecoveryMode::TolerateCorruptedTailRecords);
+    database.set_track_and_verify_wals_in_manifest(true);
+    // Bounds what a restart reads again: RocksDB flushes whatever holds an old file back.
+    let log_files_bytes = 2 * options.log_memtable_bytes as u64;
+    database.set_max_total_wal_size(log_files_bytes);
+
+    let mut log = Options::default();
+    log.set_block_based_table_factory(tables);
+    log.set_write_buffer_size(options.log_memtable_bytes);
+    log.set_max_write_buffer_number(4);
+    // Payloads are compressed by whoever sent them, or fast to read because they are not.
+    log.set_compression_type(DBCompressionType::None);
+    if options.blob_files {
+        log.set_enable_blob_files(true);
+        log.set_min_blob_size(BLOB_BYTES_MIN);
+        log.set_blob_file_size(256 << 20);
+        log.set_blob_compression_type(DBCompressionType::None);
+        log.set_enable_blob_gc(true);
+    }
+
+    let mut meta = Options::default();
+    meta.set_block_based_table_factory(tables);
+    meta.set_write_buffer_size(META_MEMTABLE_BYTES);
+    meta.set_compression_type(DBCompressionType::Lz4);
+
+    let families = [ColumnFamilyDescriptor::new(LOG, log), ColumnFamilyDescriptor::new(META, meta)];
+    DB::open_cf_descriptors(&database, path, families)
+        .map_err(StoreError::database("open the log database"))
+}
+
+fn open_state(
+    path: &Path,
+    env: &Env,
+    memtables: &WriteBufferManager,
+    tables: &BlockBasedOptions,
+) -> Result<DB, StoreError> {
+    let mut database = common_options(env, memtables);
+    database.set_block_based_table_factory(tables);
+    database.set_write_buffer_size(STATE_MEMTABLE_BYTES);
+    database.set_max_write_buffer_number(3);
+    database.set_compression_type(DBCompressionType::Lz4);
+    DB::open(&database, path).map_err(StoreError::database("open the state database"))
+}

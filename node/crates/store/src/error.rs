@@ -1,0 +1,150 @@
+//! Why the store could not do what it was asked.
+
+use std::path::{Path, PathBuf};
+
+use alluvium_core::codec::Malformed;
+use alluvium_core::ids::GroupId;
+
+/// Why an operation of the store failed. [`StoreError::is_damage`] and [`StoreError::is_full`] tell what
+/// the caller should do; everything else is a fault of the machine that a person must look at.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// Another process has the data directory open.
+    #[error("data directory {} is in use{}", dir.display(), by(*pid))]
+    InUse {
+        /// The directory.
+        dir: PathBuf,
+        /// The process that has it, when it left its number.
+        pid: Option<u32>,
+    },
+    /// The directory was written by a version this one does not know.
+    #[error("data directory {} has format {found:?}, this version knows {known:?}", dir.display())]
+    Format {
+        /// The directory.
+        dir: PathBuf,
+        /// What it says.
+        found: String,
+        /// What we write.
+        known: &'static str,
+    },
+    /// A file operation failed.
+    #[error("{action} {}: {source}", path.display())]
+    Io {
+        /// What was tried, as a present-tense verb.
+        action: &'static str,
+        /// With which file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// One of the two databases failed.
+    #[error("{action}: {reason}")]
+    Database {
+        /// What was tried, as a present-tense verb.
+        action: &'static str,
+        /// What the database said.
+        reason: String,
+    },
+    /// What is stored is not what was written. Not to be served, not to be repaired in place.
+    #[error("{what} of {group} is damaged: {place}")]
+    Corrupt {
+        /// Whose it is.
+        group: GroupId,
+        /// What it is.
+        what: &'static str,
+        /// Where, and what is wrong with it.
+        place: String,
+    },
+    /// The store holds nothing for this group.
+    #[error("the store holds no group {group}")]
+    UnknownGroup {
+        /// As asked.
+        group: GroupId,
+    },
+    /// The group was removed while the work was under way.
+    #[error("group {group} was removed")]
+    Removed {
+        /// Whose work it was.
+        group: GroupId,
+    },
+    /// Free space is below the reserve.
+    #[error("free disk space is below the reserve")]
+    NoRoom,
+    /// Rows could not be turned into a segment, or the call contradicts what is stored.
+    #[error("{action} of {group}: {reason}")]
+    Rows {
+        /// Whose rows.
+        group: GroupId,
+        /// What was tried.
+        action: &'static str,
+        /// Why not.
+        reason: String,
+    },
+    /// The store is being closed.
+    #[error("the store is closing")]
+    Closing,
+}
+
+impl StoreError {
+    /// What is stored cannot be trusted: the group must not be served.
+    #[must_use]
+    pub fn is_damage(&self) -> bool {
+        matches!(self, StoreError::Corrupt { .. })
+    }
+
+    /// The disk is full: the same call may succeed when there is room again.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        match self {
+            StoreError::NoRoom => true,
+            StoreError::Io { source, .. } => full(source),
+            StoreError::Database { reason, .. } => reason.contains("No space left"),
+            StoreError::InUse { .. }
+            | StoreError::Format { .. }
+            | StoreError::Corrupt { .. }
+            | StoreError::UnknownGroup { .. }
+            | StoreError::Removed { .. }
+            | StoreError::Rows { .. }
+            | StoreError::Closing => false,
+        }
+    }
+
+    pub(crate) fn io(
+        action: &'static str,
+        path: &Path,
+    ) -> impl FnOnce(std::io::Error) -> StoreError {
+        let path = path.to_path_buf();
+        move |source| StoreError::Io { action, path, source }
+    }
+
+    pub(crate) fn database(action: &'static str) -> impl FnOnce(rocksdb::Error) -> StoreError {
+        move |error| StoreError::Database { action, reason: error.into_string() }
+    }
+
+    pub(crate) fn corrupt(
+        group: GroupId,
+        what: &'static str,
+        place: impl Into<String>,
+    ) -> StoreError {
+        StoreError::Corrupt { group, what, place: place.into() }
+    }
+
+    pub(crate) fn malformed(
+        group: GroupId,
+        what: &'static str,
+    ) -> impl FnOnce(Malformed) -> StoreError {
+        move |malformed| StoreError::Corrupt { group, what, place: malformed.to_string() }
+    }
+}
+
+/// Whether the system said that there is no space.
+pub(crate) fn full(error: &std::io::Error) -> bool {
+    matches!(error.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded)
+}
+
+fn by(pid: Option<u32>) -> String {
+    match pid {
+        Some(pid) => format!(" by process {pid}"),
+        None => String::new(),
+    }
+}

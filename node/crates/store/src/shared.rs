@@ -1,0 +1,101 @@
+//! What the handles and threads of one open store have in common.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+
+use alluvium_core::ids::{GroupId, SegmentId};
+use parking_lot::Mutex;
+use rocksdb::WriteBatch;
+
+use crate::databases::{Databases, Sync};
+use crate::error::StoreError;
+use crate::keys;
+use crate::keys::replica::ReplicaRow;
+use crate::lock::DirectoryLock;
+use crate::metrics::StoreMetrics;
+use crate::options::{SealStep, StoreOptions};
+use crate::partition_log::PartitionLog;
+use crate::room::Room;
+
+/// See the module. Closed when the last handle is gone.
+pub(crate) struct Shared {
+    pub(crate) dir: PathBuf,
+    pub(crate) options: StoreOptions,
+    pub(crate) databases: Databases,
+    pub(crate) metrics: Arc<StoreMetrics>,
+    pub(crate) room: Room,
+    /// Held while replica rows and manifest rows are read, changed and written.
+    pub(crate) manifest: Mutex<()>,
+    /// Every partition log that is open, by group.
+    pub(crate) logs: Mutex<BTreeMap<GroupId, Weak<PartitionLog>>>,
+    next_segment: AtomicU64,
+    // Released last.
+    _lock: DirectoryLock,
+}
+
+impl Shared {
+    pub(crate) fn open(dir: &Path, options: StoreOptions) -> Result<Shared, StoreError> {
+        let lock = DirectoryLock::acquire(dir)?;
+        crate::identity::check_format(dir)?;
+        let segments = dir.join("segments");
+        std::fs::create_dir_all(&segments).map_err(StoreError::io("create", &segments))?;
+        let databases = Databases::open(dir, &options)?;
+        let room = Room::new(dir, options.reserve_bytes, Arc::clone(&options.clock))?;
+        Ok(Shared {
+            dir: dir.to_path_buf(),
+            options,
+            databases,
+            metrics: Arc::default(),
+            room,
+            manifest: Mutex::new(()),
+            logs: Mutex::default(),
+            next_segment: AtomicU64::new(1),
+            _lock: lock,
+        })
+    }
+
+    /// The folder of a group's segments.
+    pub(crate) fn segment_dir(&self, group: GroupId) -> PathBuf {
+        self.dir.join("segments").join(group.0.to_string())
+    }
+
+    /// An id that no segment of this node ever had.
+    pub(crate) fn take_segment_id(&self) -> SegmentId {
+        SegmentId(self.next_segment.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// Ids up to `used` are taken.
+    pub(crate) fn skip_segment_ids(&self, used: SegmentId) {
+        self.next_segment.fetch_max(used.0 + 1, Ordering::Relaxed);
+    }
+
+    /// The row of a group this node holds.
+    pub(crate) fn replica_row(&self, group: GroupId) -> Result<ReplicaRow, StoreError> {
+        match self.databases.get_meta(&keys::replica::key(group))? {
+            Some(row) => {
+                keys::replica::decode(&row).map_err(StoreError::malformed(group, "the replica row"))
+            }
+            None => Err(StoreError::UnknownGroup { group }),
+        }
+    }
+
+    /// Adds the segment counter and writes a manifest batch. A failure is final, as in the log
+    /// writer: what the database holds after it is not known.
+    pub(crate) fn write_manifest(&self, mut batch: WriteBatch) -> Result<(), StoreError> {
+        let next = SegmentId(self.next_segment.load(Ordering::Relaxed));
+        let meta = self.databases.meta();
+        batch.put_cf(meta, keys::counter::NEXT_SEGMENT, keys::counter::encode(next));
+        self.databases.write(batch, Sync::Yes).inspect_err(|error| {
+            (self.options.on_fatal)(&error.to_string());
+        })
+    }
+
+    /// Tells the test that watches that this place is reached.
+    pub(crate) fn reach(&self, step: SealStep) {
+        if let Some(hook) = &self.options.on_step {
+            hook(step);
+        }
+    }
+}
