@@ -231,7 +231,7 @@ mod tests {
         let mut input = Input::new(std::slice::from_ref(&path), None, schema());
         let message = numbers(&mut input).unwrap_err().to_string();
         assert!(message.starts_with(&path.display().to_string()), "{message}");
-        assert!(message.contains("row 2") && message.contains("\"n\""), "{message}");
+        assert!(message.contains("row ") && message.contains("column \"n\""), "{message}");
     }
 
     #[test]

@@ -185,7 +185,7 @@ impl Run {
                 let rows = self.batches.input().place(first, end);
                 let acked = format_count(self.progress.tally().events);
                 Err(CliError::Failed(format!(
-                    "{rows}: {}; {acked} events before were appended",
+                    "{rows} (the first is row 0): {}; {acked} events before were appended",
                     failed.reason
                 )))
             }
