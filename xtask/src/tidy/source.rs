@@ -49,10 +49,10 @@ impl Source {
     }
 }
 
-/// True for files that hold nothing but tests.
+/// True for files that hold nothing but tests, or programs beside a crate that are not shipped.
 pub fn is_test_file(path: &str) -> bool {
     let name = path.rsplit('/').next().unwrap_or(path);
-    name == "tests.rs" || path.contains("/tests/")
+    name == "tests.rs" || path.contains("/tests/") || path.contains("/examples/")
 }
 
 /// Letters, digits and `_`.

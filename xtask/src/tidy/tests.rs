@@ -165,6 +165,8 @@ fn what_no_document_explains_is_found() {
     assert_eq!(explained("a(\"ALLUVIUM_X\")"), 1);
     assert_eq!(explained("a(\"warn,alluvium_core=debug\")"), 0);
     assert_eq!(explained("// system.secrets"), 0);
+    assert_eq!(explained("registry.register(\"up\", \"Up\", a)"), 0);
+    assert_eq!(explained("registry.register_with_unit(\n  \"down\", \"Down\", a)"), 1);
 }
 
 #[test]

@@ -69,10 +69,12 @@ struct Public {
     document: &'static str,
 }
 
+const OPERATIONS: &str = "docs/OPERATIONS.md";
+
 const PUBLIC: [Public; 3] = [
     Public { prefix: "system.", document: "docs/SQL.md" },
-    Public { prefix: "alluvium_", document: "docs/OPERATIONS.md" },
-    Public { prefix: "ALLUVIUM_", document: "docs/OPERATIONS.md" },
+    Public { prefix: "alluvium_", document: OPERATIONS },
+    Public { prefix: "ALLUVIUM_", document: OPERATIONS },
 ];
 
 /// Crates have names like metrics; filters of the log speak of them.
@@ -95,7 +97,34 @@ pub fn check_documents(source: &Source, read: impl Fn(&str) -> String) -> Vec<Fi
             }
         }
     }
+    for (line, word) in declared(source) {
+        if ours && !source.test[line] && !read(OPERATIONS).contains(&word) {
+            let what = format!("explain `{word}` in {OPERATIONS}");
+            findings.push(Finding::new(&source.path, line + 1, what));
+        }
+    }
     findings
+}
+
+/// What a node is told and what it tells, by the call or field that declares it: metrics, which get
+/// their prefix from the registry, and keys of the configuration.
+fn declared(source: &Source) -> Vec<(usize, String)> {
+    let mut found = Vec::new();
+    let keys = source.path.ends_with("config/keys.rs");
+    for (line, code) in source.code.iter().enumerate() {
+        let metric = code.contains(".register(\"")
+            || code.contains(".register_with_unit(\"")
+            || code.trim_end().ends_with(".register(")
+            || code.trim_end().ends_with(".register_with_unit(");
+        let key = keys && code.trim_start().starts_with("name: \"");
+        let first = source.strings.iter().find(|(at, _)| line <= *at);
+        match first {
+            Some((at, text)) if metric => found.push((*at, format!("alluvium_{text}"))),
+            Some((at, text)) if key => found.push((*at, format!("`{text}`"))),
+            _ => {}
+        }
+    }
+    found
 }
 
 /// Words of a text that begin with `prefix` and go on.
