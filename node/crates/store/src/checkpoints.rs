@@ -46,8 +46,8 @@ pub(crate) fn read(
     Ok(Bytes::from(state))
 }
 
-/// Deletes all checkpoints of a group but the one at `keep`. What a crash leaves of this is found at
-/// the next start.
+/// Deletes all checkpoints of a group but the one at `keep`. What a crash leaves of this is found
+/// at the next start.
 pub(crate) fn clear(
     shared: &Shared,
     group: GroupId,

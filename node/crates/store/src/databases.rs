@@ -1,7 +1,7 @@
 //! The two databases and every setting of theirs.
 //!
-//! `raft` has a log of its own that is synced before anything is acknowledged. `state` has none: what
-//! it holds can be made again from the event log, and whoever needs it durable flushes it.
+//! `raft` has a log of its own that is synced before anything is acknowledged. `state` has none:
+//! what it holds can be made again from the event log, and whoever needs it durable flushes it.
 //!
 //! Invariant: after a crash, `raft` holds every synced batch whole, or refuses to open.
 
@@ -173,8 +173,8 @@ fn range(first: &[u8], after: &[u8]) -> ReadOptions {
     options
 }
 
-/// Threads for flushes and compactions, shared by both databases. Compactions give way to everything
-/// that someone waits for.
+/// Threads for flushes and compactions, shared by both databases. Compactions give way to
+/// everything that someone waits for.
 fn environment() -> Result<Env, StoreError> {
     let mut env = Env::new().map_err(StoreError::database("open the environment"))?;
     env.set_high_priority_background_threads(1);
@@ -219,8 +219,8 @@ fn open_raft(
     tables: &BlockBasedOptions,
 ) -> Result<DB, StoreError> {
     let mut database = common_options(env, memtables);
-    // A torn last batch was never acknowledged and is dropped. Damage before it refuses to open: the
-    // default mode would silently forget everything after the damage.
+    // A torn last batch was never acknowledged and is dropped. Damage before it refuses to open:
+    // the default mode would silently forget everything after the damage.
     database.set_wal_recovery_mode(DBRecoveryMode::TolerateCorruptedTailRecords);
     database.set_track_and_verify_wals_in_manifest(true);
     // Bounds what a restart reads again: RocksDB flushes whatever holds an old file back.

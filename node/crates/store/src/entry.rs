@@ -2,9 +2,9 @@
 //!
 //! version 1 u8 | kind u8 | CRC32 u32 | term u64 | context bytes u32 | context | data
 //!
-//! Numbers are little-endian. The checksum covers group, index, term, kind, context and data: an entry
-//! that lies under another key, or whose bytes changed, is seen. The data is the rest of the value, so a
-//! large command is copied once.
+//! Numbers are little-endian. The checksum covers group, index, term, kind, context and data: an
+//! entry that lies under another key, or whose bytes changed, is seen. The data is the rest of the
+//! value, so a large command is copied once.
 
 use alluvium_core::ids::{GroupId, Index, Term};
 use alluvium_core::replica::{EntryKind, LogEntry};

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use alluvium_core::codec::Malformed;
 use alluvium_core::ids::GroupId;
 
-/// Why an operation of the store failed. [`StoreError::is_damage`] and [`StoreError::is_full`] tell what
-/// the caller should do; everything else is a fault of the machine that a person must look at.
+/// Why an operation of the store failed. [`StoreError::is_damage`] and [`StoreError::is_full`] tell
+/// what the caller should do; everything else is a fault of the machine that a person must look at.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// Another process has the data directory open.

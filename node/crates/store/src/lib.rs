@@ -1,17 +1,17 @@
 //! What lies on the disk of a node, and who writes it.
 //!
-//! Two RocksDB databases (`raft` with a synced log of its own, `state` without one), Parquet segments, and
-//! an Arrow tail in memory for what is not sealed yet. This crate decides nothing about replicas: it
-//! makes durable what they ask for, in order, and gives back exactly that after a crash, or says what is
-//! damaged.
+//! Two RocksDB databases (`raft` with a synced log of its own, `state` without one), Parquet
+//! segments, and an Arrow tail in memory for what is not sealed yet. This crate decides nothing
+//! about replicas: it makes durable what they ask for, in order, and gives back exactly that after
+//! a crash, or says what is damaged.
 //!
-//! Reading order: [`Store`] (opening, what is stored of a group), [`LogWriter`] (the one thread that
-//! syncs), [`PartitionLog`] (what readers see), [`SegmentWriter`] and [`Segment`] (sealing, merging,
-//! retention), `databases` (every RocksDB setting), `keys` (one file for each key family).
+//! Reading order: [`Store`] (opening, what is stored of a group), [`LogWriter`] (the one thread
+//! that syncs), [`PartitionLog`] (what readers see), [`SegmentWriter`] and [`Segment`] (sealing,
+//! merging, retention), `databases` (every RocksDB setting), `keys` (one file for each key family).
 //!
-//! Invariants: nothing is acknowledged before it is synced; an event is in the log or in a segment the
-//! manifest names, and in exactly one of them; a damaged entry, checkpoint or segment is named, never
-//! left out; a failed sync is final.
+//! Invariants: nothing is acknowledged before it is synced; an event is in the log or in a segment
+//! the manifest names, and in exactly one of them; a damaged entry, checkpoint or segment is named,
+//! never left out; a failed sync is final.
 
 mod checkpoints;
 mod databases;

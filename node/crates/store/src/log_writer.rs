@@ -1,10 +1,11 @@
 //! The one thread that makes writes of all groups durable.
 //!
-//! It takes what waits, up to a limit, puts it into one batch, syncs once, and then tells everyone in
-//! the order they came. A failed write is final: nothing after it is attempted, because a later sync can
-//! succeed without the pages the failed one lost.
+//! It takes what waits, up to a limit, puts it into one batch, syncs once, and then tells everyone
+//! in the order they came. A failed write is final: nothing after it is attempted, because a later
+//! sync can succeed without the pages the failed one lost.
 //!
-//! Invariant: `done` of a task runs after everything in the task, and in all tasks before it, is synced.
+//! Invariant: `done` of a task runs after everything in the task, and in all tasks before it, is
+//! synced.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -24,15 +25,15 @@ use crate::error::StoreError;
 use crate::keys;
 use crate::shared::Shared;
 
-/// Tasks that may wait. A thousand groups with a few steps each; beyond that the disk is too slow for
-/// what comes in, and the caller must know.
+/// Tasks that may wait. A thousand groups with a few steps each; beyond that the disk is too slow
+/// for what comes in, and the caller must know.
 const QUEUE_TASKS_MAX: usize = 4_096;
 
 /// Bytes that may wait: a quarter of a second at 1 GB/s, and the memory it costs.
 const QUEUE_BYTES_MAX: u64 = 256 << 20;
 
-/// Bytes after which a batch is written even though more waits: about 4 ms of disk, so that the first
-/// task of a batch does not wait longer than the sync itself takes.
+/// Bytes after which a batch is written even though more waits: about 4 ms of disk, so that the
+/// first task of a batch does not wait longer than the sync itself takes.
 const BATCH_BYTES_MAX: u64 = 4 << 20;
 
 /// What a replica wants durable, and what to do then.
@@ -48,8 +49,8 @@ pub struct WriteTask {
 /// Why a task was not taken.
 #[derive(Debug)]
 pub enum SubmitError {
-    /// Too much is waiting. The task comes back; it must be submitted again before any later task of
-    /// its group.
+    /// Too much is waiting. The task comes back; it must be submitted again before any later task
+    /// of its group.
     Full(Box<WriteTask>),
     /// The store is closing, or a write failed for good.
     Stopped,

@@ -120,8 +120,8 @@ impl Histogram {
         self.observe(u64::try_from(duration.as_micros()).unwrap_or(u64::MAX));
     }
 
-    /// Inclusive upper bounds with how many values lie in the bucket that ends there; the last bound
-    /// is `u64::MAX`.
+    /// Inclusive upper bounds with how many values lie in the bucket that ends there; the last
+    /// bound is `u64::MAX`.
     pub fn buckets(&self) -> impl Iterator<Item = (u64, u64)> + '_ {
         self.buckets.iter().enumerate().map(|(place, bucket)| {
             let last = place + 1 == Self::BUCKETS;

@@ -14,8 +14,8 @@ pub trait Clock: Send + Sync + 'static {
     fn elapsed(&self) -> Duration;
 }
 
-/// Called when a write that other promises rest on failed. The default logs and aborts the process; a
-/// hook that returns leaves the store refusing all further writes.
+/// Called when a write that other promises rest on failed. The default logs and aborts the process;
+/// a hook that returns leaves the store refusing all further writes.
 pub type FatalHook = Arc<dyn Fn(&str) + Send + Sync>;
 
 /// Called at the named places of sealing and merging, between two steps that a crash may separate.
@@ -70,8 +70,8 @@ impl StoreOptions {
         StoreOptions {
             clock,
             reserve_bytes: None,
-            // A node that serves from the tail and from segments reads little through the databases;
-            // views will want more and configure it.
+            // A node that serves from the tail and from segments reads little through the
+            // databases; views will want more and configure it.
             cache_bytes: 32 << 20,
             log_memtable_bytes: 64 << 20,
             blob_files: true,

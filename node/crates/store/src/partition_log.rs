@@ -1,10 +1,10 @@
 //! The events of one partition as readers see them: segments, then the tail.
 //!
-//! One appender; any number of readers, who take a [`PartitionView`] that never changes. The segment
-//! threads replace what is sealed or merged.
+//! One appender; any number of readers, who take a [`PartitionView`] that never changes. The
+//! segment threads replace what is sealed or merged.
 //!
-//! Invariants: offsets in `[first segment's first, end)` are dense; every offset is in exactly one place
-//! of a view; `sealed_end` never goes back.
+//! Invariants: offsets in `[first segment's first, end)` are dense; every offset is in exactly one
+//! place of a view; `sealed_end` never goes back.
 
 use std::fmt;
 use std::sync::Arc;
@@ -65,8 +65,8 @@ struct State {
 }
 
 impl PartitionLog {
-    /// The log of a partition with these segments (see [`Store::load`]) and an empty tail: the events
-    /// after the segments come from replaying the entries.
+    /// The log of a partition with these segments (see [`Store::load`]) and an empty tail: the
+    /// events after the segments come from replaying the entries.
     ///
     /// # Errors
     /// When the store does not hold the group.
@@ -143,12 +143,11 @@ impl PartitionLog {
         self.damage.load_full()
     }
 
-    /// Adds committed events; readers see them when this returns. Events that are sealed already, as
-    /// happens when entries are replayed, are left out.
+    /// Adds committed events; readers see them when this returns. Events that are sealed already,
+    /// as happens when entries are replayed, are left out.
     ///
-    /// # Errors
-    /// [`StoreError::Rows`] when they do not follow the last event or have another schema: the caller
-    /// contradicts itself.
+    /// # Errors [`StoreError::Rows`] when they do not follow the last event or have another schema:
+    /// the caller contradicts itself.
     pub fn append(
         &self,
         first: Offset,

@@ -1,7 +1,7 @@
 //! Whether the disk has room for more.
 //!
-//! The reserve keeps what must go on when writes are refused: sealing, which ends in less space used
-//! because the log is truncated after it, and the databases' own files.
+//! The reserve keeps what must go on when writes are refused: sealing, which ends in less space
+//! used because the log is truncated after it, and the databases' own files.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -16,8 +16,8 @@ const RESERVE_BYTES: u64 = 256 << 20;
 /// A smaller disk reserves this part of itself.
 const RESERVE_PART: u64 = 20;
 
-/// How long an answer of the system is good for. At 1 GB/s, what fits into this time is less than half
-/// of the reserve.
+/// How long an answer of the system is good for. At 1 GB/s, what fits into this time is less than
+/// half of the reserve.
 const CHECK_MICROS: u64 = 100_000;
 
 /// Free space of the file system below a directory.

@@ -25,8 +25,8 @@ use crate::partition_log::PartitionLog;
 use crate::segment::{Segment, SegmentThreads, SegmentWriter, manifest};
 use crate::shared::Shared;
 
-/// An open data directory. Cheap to clone; closed when the last handle, [`PartitionLog`] and view are
-/// gone.
+/// An open data directory. Cheap to clone; closed when the last handle, [`PartitionLog`] and view
+/// are gone.
 #[derive(Clone)]
 pub struct Store {
     // Dropped first: the threads finish what they were given while everything is still open.
@@ -127,8 +127,8 @@ impl Store {
         self.create_groups(&[group], voters)
     }
 
-    /// Removes a group with everything stored of it. Its replica must be gone: nothing of the group may
-    /// be with the log writer. Readers that pinned its segments keep them until they are done.
+    /// Removes a group with everything stored of it. Its replica must be gone: nothing of the group
+    /// may be with the log writer. Readers that pinned its segments keep them until they are done.
     ///
     /// # Errors
     /// When the database cannot be read or written.
@@ -196,8 +196,8 @@ impl Store {
         Arc::clone(&self.shared.metrics)
     }
 
-    /// Every partition log that is open, the one with the largest tail first: what to cut when memory
-    /// runs short.
+    /// Every partition log that is open, the one with the largest tail first: what to cut when
+    /// memory runs short.
     #[must_use]
     pub fn logs_by_tail_bytes(&self) -> Vec<Arc<PartitionLog>> {
         let logs = self.shared.logs.lock();
@@ -245,8 +245,8 @@ fn load(shared: &Shared, group: GroupId) -> Result<StoredGroup, StoreError> {
             .map_err(StoreError::malformed(group, "the hard state"))?,
         None => HardState::default(),
     };
-    // What is truncated was applied, so it was committed, whether or not the commit that says so was
-    // written: commits alone are not synced.
+    // What is truncated was applied, so it was committed, whether or not the commit that says so
+    // was written: commits alone are not synced.
     hard_state.commit = hard_state.commit.max(row.truncated.index);
     hard_state.term = hard_state.term.max(row.truncated.term);
     if last < hard_state.commit {

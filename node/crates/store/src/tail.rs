@@ -1,9 +1,10 @@
 //! The events of a partition that are not in a segment yet, as Arrow batches in memory.
 //!
-//! A [`Tail`] never changes; the [`TailBuilder`] makes the next one. Adding a batch costs about the same
-//! however long the tail is: settled batches lie in chunks that all later tails share. Small batches are
-//! put together sixteen at a time, so a row is copied about three times before it lies in a batch of the
-//! size scans like, and single events at 20,000 a second cost a few percent of a core.
+//! A [`Tail`] never changes; the [`TailBuilder`] makes the next one. Adding a batch costs about the
+//! same however long the tail is: settled batches lie in chunks that all later tails share. Small
+//! batches are put together sixteen at a time, so a row is copied about three times before it lies
+//! in a batch of the size scans like, and single events at 20,000 a second cost a few percent of a
+//! core.
 
 use std::fmt;
 use std::sync::{Arc, OnceLock};

@@ -4,8 +4,8 @@
 //! Value: what [`alluvium_core::replica::Machine::checkpoint`] wrote
 //!
 //! The database has no log of its own: the value is durable after a flush, and only then does a
-//! [`super::replica::ReplicaRow`] point to it, with its length and checksum. Keys that no row points to
-//! are leftovers of a crash.
+//! [`super::replica::ReplicaRow`] point to it, with its length and checksum. Keys that no row
+//! points to are leftovers of a crash.
 
 use alluvium_core::ids::{GroupId, Index};
 

@@ -9,8 +9,9 @@
 //! | `n` | [`counter`] | `raft`, `meta` |
 //! | `c` | [`checkpoint`] | `state` |
 //!
-//! Numbers in keys are big-endian, so that keys are in the order of the numbers. A tag is never used
-//! again for something else. Rows start with a version and end with a CRC32 of what is before it.
+//! Numbers in keys are big-endian, so that keys are in the order of the numbers. A tag is never
+//! used again for something else. Rows start with a version and end with a CRC32 of what is before
+//! it.
 
 pub(crate) mod checkpoint;
 pub(crate) mod counter;

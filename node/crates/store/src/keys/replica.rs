@@ -5,8 +5,8 @@
 //! Row:   version 1 | voters: list of u64 | truncated index u64 | truncated term u64 |
 //!        checkpoint: optional (bytes u64, CRC32 u32) | sealed end u64 | CRC32
 //!
-//! The checkpoint itself is in the database without log (see [`super::checkpoint`]): this row is written
-//! after the checkpoint is durable, so what it points to is there.
+//! The checkpoint itself is in the database without log (see [`super::checkpoint`]): this row is
+//! written after the checkpoint is durable, so what it points to is there.
 
 use alluvium_core::codec::{Malformed, Reader, Writer};
 use alluvium_core::ids::{GroupId, Index, NodeId, Offset, Term};

@@ -3,8 +3,8 @@
 //! Key:   `s` | group u64 BE | segment u64 BE
 //! Row:   see [`crate::segment::manifest`]
 //!
-//! Ids grow, but a merged segment has a larger id than its right neighbour: the order of the keys is not
-//! the order of the offsets.
+//! Ids grow, but a merged segment has a larger id than its right neighbour: the order of the keys
+//! is not the order of the offsets.
 
 use alluvium_core::ids::{GroupId, SegmentId};
 

@@ -1,8 +1,9 @@
 //! Makes a segment of the tail, a checkpoint of the machine, and truncates the log up to both.
 //!
-//! The order is the promise: file (temporary, synced, named, directory synced), checkpoint (flushed), then
-//! one synced batch that adds the segment, points to the checkpoint and deletes the entries. A crash
-//! before the batch leaves a file and a checkpoint that nothing names; after it, nothing is left to do.
+//! The order is the promise: file (temporary, synced, named, directory synced), checkpoint
+//! (flushed), then one synced batch that adds the segment, points to the checkpoint and deletes the
+//! entries. A crash before the batch leaves a file and a checkpoint that nothing names; after it,
+//! nothing is left to do.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -27,8 +28,8 @@ use crate::options::SealStep;
 use crate::partition_log::PartitionLog;
 use crate::shared::Shared;
 
-/// Called with the index the log is truncated through, or with why it is not: then everything is as it
-/// was, and the owner may cut again later.
+/// Called with the index the log is truncated through, or with why it is not: then everything is as
+/// it was, and the owner may cut again later.
 pub type CutDone = Box<dyn FnOnce(Result<Index, StoreError>) + Send>;
 
 /// What to seal.
@@ -85,8 +86,8 @@ pub(crate) fn checkpoint_only(
     Ok(index)
 }
 
-/// Where the log is truncated, when a checkpoint asks for no more than that: it was taken before the
-/// last one was sealed, and its events are in segments.
+/// Where the log is truncated, when a checkpoint asks for no more than that: it was taken before
+/// the last one was sealed, and its events are in segments.
 fn truncated_already(
     shared: &Shared,
     group: GroupId,

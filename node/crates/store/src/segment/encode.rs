@@ -28,14 +28,15 @@ use crate::error::StoreError;
 /// The column that numbers the events.
 pub(crate) const OFFSET: &str = HIDDEN_COLUMNS[1];
 
-/// Rows in one row group: small enough to prune by and to give two cores something each, large enough
-/// that dictionaries pay.
+/// Rows in one row group: small enough to prune by and to give two cores something each, large
+/// enough that dictionaries pay.
 pub(crate) const ROW_GROUP_ROWS: usize = 128 << 10;
 
 /// Rows in one page.
 const PAGE_ROWS: usize = 20_000;
 
-/// Distinct values a number column may have in a row group, in bytes, before its dictionary is given up.
+/// Distinct values a number column may have in a row group, in bytes, before its dictionary is
+/// given up.
 const NUMBER_DICTIONARY_BYTES: usize = 16 << 10;
 
 /// How a file is compressed.
@@ -68,8 +69,8 @@ pub(crate) struct Encoder {
 #[derive(Clone, Debug, Default)]
 struct Running {
     null_count: u64,
-    /// Of floating point numbers: the Parquet statistics overlook values that are not numbers and mix up
-    /// the zeroes.
+    /// Of floating point numbers: the Parquet statistics overlook values that are not numbers and
+    /// mix up the zeroes.
     bounds: Option<(f64, f64)>,
     not_a_number: bool,
 }
@@ -213,8 +214,8 @@ pub(crate) fn seal(
     Ok(Content { file_bytes: checked.bytes, checksums, columns })
 }
 
-/// The schema as Parquet can hold it: intervals become text such as `1 mons 2 days`, which a reader that
-/// asks for intervals gets back as intervals.
+/// The schema as Parquet can hold it: intervals become text such as `1 mons 2 days`, which a reader
+/// that asks for intervals gets back as intervals.
 pub(crate) fn file_schema(segment_schema: &SchemaRef) -> SchemaRef {
     let fields = file_fields(segment_schema.fields());
     if &fields == segment_schema.fields() {
@@ -255,8 +256,9 @@ pub(crate) fn to_file(
 
 /// How each column is written.
 ///
-/// Numbers that grow by little steps are stored as steps. Text, and numbers as long as they are few, go
-/// through a dictionary; the limit makes a column of many different numbers plain after a few thousand.
+/// Numbers that grow by little steps are stored as steps. Text, and numbers as long as they are
+/// few, go through a dictionary; the limit makes a column of many different numbers plain after a
+/// few thousand.
 pub(crate) fn properties(
     schema: &Schema,
     packing: Packing,

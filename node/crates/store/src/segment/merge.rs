@@ -1,8 +1,8 @@
 //! Puts small neighbours together, and drops what retention has passed.
 //!
-//! Size-tiered: four or more neighbours that were merged equally often become one that was merged once
-//! more, so an event is written again about once for each factor of four. Inputs and output change places
-//! in one manifest batch and in one view.
+//! Size-tiered: four or more neighbours that were merged equally often become one that was merged
+//! once more, so an event is written again about once for each factor of four. Inputs and output
+//! change places in one manifest batch and in one view.
 
 use std::ops::Range;
 use std::path::Path;
@@ -26,7 +26,8 @@ use crate::partition_log::PartitionLog;
 /// Neighbours of one level that are worth merging.
 const INPUTS_MIN: usize = 4;
 
-/// Most inputs of one merge: bounds open files, and how much is lost when the node stops in the middle.
+/// Most inputs of one merge: bounds open files, and how much is lost when the node stops in the
+/// middle.
 const INPUTS_MAX: usize = 64;
 
 /// Largest output. Larger files would save little and make retention coarse.

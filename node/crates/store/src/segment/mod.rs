@@ -1,11 +1,12 @@
 //! Sealed events: immutable Parquet files that the manifest in the log database owns.
 //!
-//! Reading order: [`Segment`] (one file), [`manifest`] (its row), [`statistics`], [`encode`] and [`read`]
-//! (its content), [`cut`], [`merge`] (where segments come from), [`threads`] (who does it when).
+//! Reading order: [`Segment`] (one file), [`manifest`] (its row), [`statistics`], [`encode`] and
+//! [`read`] (its content), [`cut`], [`merge`] (where segments come from), [`threads`] (who does it
+//! when).
 //!
-//! Invariants: a file has its name only when it is whole and synced; a file the manifest does not name is
-//! a leftover; an id is never used again; a file is unlinked when the manifest does not name it any more
-//! and its last reader is gone.
+//! Invariants: a file has its name only when it is whole and synced; a file the manifest does not
+//! name is a leftover; an id is never used again; a file is unlinked when the manifest does not
+//! name it any more and its last reader is gone.
 
 pub(crate) mod cut;
 pub(crate) mod encode;
@@ -214,8 +215,8 @@ pub(crate) fn file_name(id: SegmentId) -> String {
     format!("{:020}.parquet", id.0)
 }
 
-/// Removes files that no manifest row names: what a crash left between writing a file and the manifest,
-/// or between the manifest and unlinking.
+/// Removes files that no manifest row names: what a crash left between writing a file and the
+/// manifest, or between the manifest and unlinking.
 pub(crate) fn clear_files(
     shared: &Shared,
     known: &BTreeMap<GroupId, BTreeSet<SegmentId>>,

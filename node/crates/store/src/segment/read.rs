@@ -1,7 +1,7 @@
 //! Reads the events of a segment.
 //!
-//! Invariant: whoever reads to the end without an error has seen every event of the segment once, in
-//! order.
+//! Invariant: whoever reads to the end without an error has seen every event of the segment once,
+//! in order.
 
 use alluvium_core::ids::Offset;
 use arrow::array::{AsArray, RecordBatch};

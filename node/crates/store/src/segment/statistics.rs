@@ -1,8 +1,8 @@
 //! Exact statistics of a segment's columns.
 //!
-//! Taken from what the Parquet writer counted, merged without reading the events again, and kept in the
-//! manifest in a form of our own. A bound that is not exact, or of a type without a useful order, is left
-//! out: queries answer `min` and `max` from here.
+//! Taken from what the Parquet writer counted, merged without reading the events again, and kept in
+//! the manifest in a form of our own. A bound that is not exact, or of a type without a useful
+//! order, is left out: queries answer `min` and `max` from here.
 
 use std::cmp::Ordering;
 use std::sync::Arc;
@@ -19,7 +19,8 @@ use arrow::datatypes::{
     Int64Type, Time64MicrosecondType, TimeUnit, TimestampMicrosecondType,
 };
 
-/// Longest text or bytes kept as a bound. Longer ones are left out: the manifest is read as a whole.
+/// Longest text or bytes kept as a bound. Longer ones are left out: the manifest is read as a
+/// whole.
 const BOUND_BYTES_MAX: usize = 256;
 
 /// Statistics of one column.
@@ -27,8 +28,8 @@ const BOUND_BYTES_MAX: usize = 256;
 pub struct ColumnStatistics {
     /// The column.
     pub name: String,
-    /// The smallest value: an array of one row, of the column's type. `None` when all are null, a bound is
-    /// long, any is not a number, or the type has no order.
+    /// The smallest value: an array of one row, of the column's type. `None` when all are null, a
+    /// bound is long, any is not a number, or the type has no order.
     pub min: Option<ArrayRef>,
     /// The largest value; see `min`.
     pub max: Option<ArrayRef>,
@@ -55,8 +56,8 @@ pub(crate) fn has_bounds(data_type: &DataType) -> bool {
     )
 }
 
-/// The smaller (`Less`) or larger (`Greater`) of the values of an array, as an array of one row. `None`
-/// when there is none or it is of no use as a bound.
+/// The smaller (`Less`) or larger (`Greater`) of the values of an array, as an array of one row.
+/// `None` when there is none or it is of no use as a bound.
 pub(crate) fn extreme(values: &ArrayRef, wanted: Ordering) -> Option<ArrayRef> {
     let compare = make_comparator(values, values, SortOptions::default()).ok()?;
     let mut best = None;
@@ -94,7 +95,8 @@ fn unite_bounds(
     bound: impl Fn(&ColumnStatistics) -> &Option<ArrayRef>,
     wanted: Ordering,
 ) -> Option<ArrayRef> {
-    // A part without a bound may hold anything; that all its values are null is not worth telling apart.
+    // A part without a bound may hold anything; that all its values are null is not worth telling
+    // apart.
     let bounds: Option<Vec<&dyn Array>> =
         columns.iter().map(|column| bound(column).as_deref()).collect();
     let bounds = arrow::compute::concat(&bounds?).ok()?;
@@ -113,7 +115,8 @@ fn is_useful(bound: &ArrayRef) -> bool {
 }
 
 /// Writes statistics:
-/// name text | nulls u64 | type u8 (0: no bounds) | details of the type | optional min | optional max
+/// name text | nulls u64 | type u8 (0: no bounds) | details of the type | optional min | optional
+/// max
 pub(crate) fn encode(column: &ColumnStatistics, row: &mut Writer) {
     row.text(&column.name);
     row.u64(column.null_count);

@@ -18,8 +18,8 @@ use crate::error::StoreError;
 use crate::partition_log::PartitionLog;
 use crate::shared::Shared;
 
-/// Cuts that may wait: one for each partition of a busy node. A partition asks again when it is told that
-/// there was no place.
+/// Cuts that may wait: one for each partition of a busy node. A partition asks again when it is
+/// told that there was no place.
 const CUTS_MAX: usize = 1_024;
 
 /// Partitions that may wait for care. Care left out is asked for again by the next cut.
@@ -49,7 +49,15 @@ pub(crate) struct SegmentThreads {
 
 enum Cut {
     Tail(CutTask),
-    Checkpoint { group: GroupId, checkpoint: Checkpoint, done: CutDone },
+    Checkpoint {
+        group: GroupId,
+        checkpoint: Checkpoint,
+        done: CutDone,
+    },
+    /// Drop this when everything before is done.
+    Reached {
+        _before: Sender<()>,
+    },
     Stop,
 }
 
@@ -58,6 +66,10 @@ enum Care {
     Tidy(Weak<PartitionLog>),
     /// Read everything once.
     Verify(Weak<PartitionLog>),
+    /// Drop this when everything before is done.
+    Reached {
+        _before: Sender<()>,
+    },
     Stop,
 }
 
@@ -69,7 +81,9 @@ impl SegmentWriter {
     pub fn cut(&self, task: CutTask) -> Result<(), SegmentBusy<CutTask>> {
         self.cuts.try_send(Cut::Tail(task)).map_err(|refused| match refused.into_inner() {
             Cut::Tail(task) => SegmentBusy(task),
-            Cut::Checkpoint { .. } | Cut::Stop => unreachable!("what was sent comes back"),
+            Cut::Checkpoint { .. } | Cut::Reached { .. } | Cut::Stop => {
+                unreachable!("what was sent comes back")
+            }
         })
     }
 
@@ -86,7 +100,9 @@ impl SegmentWriter {
         let cut = Cut::Checkpoint { group, checkpoint, done };
         self.cuts.try_send(cut).map_err(|refused| match refused.into_inner() {
             Cut::Checkpoint { checkpoint, .. } => SegmentBusy(checkpoint),
-            Cut::Tail(_) | Cut::Stop => unreachable!("what was sent comes back"),
+            Cut::Tail(_) | Cut::Reached { .. } | Cut::Stop => {
+                unreachable!("what was sent comes back")
+            }
         })
     }
 
@@ -95,10 +111,24 @@ impl SegmentWriter {
         self.send(Care::Tidy(Arc::downgrade(log)));
     }
 
-    /// Events before `start` are gone for readers when this returns; segments without any other go soon.
+    /// Events before `start` are gone for readers when this returns; segments without any other go
+    /// soon.
     pub fn retain(&self, log: &Arc<PartitionLog>, start: Offset) {
         log.retain(start);
         self.send(Care::Tidy(Arc::downgrade(log)));
+    }
+
+    /// Waits until everything handed in before is done, cuts first, then merging and the rest.
+    pub fn wait(&self) {
+        let (before, reached) = bounded(0);
+        if self.cuts.send(Cut::Reached { _before: before }).is_ok() {
+            // The other end is only ever dropped.
+            let _ = reached.recv();
+        }
+        let (before, reached) = bounded(0);
+        if self.care.send(Care::Reached { _before: before }).is_ok() {
+            let _ = reached.recv();
+        }
     }
 
     /// A partition was opened.
@@ -150,8 +180,8 @@ impl SegmentThreads {
         Ok((SegmentThreads { stopping, writer: writer.clone(), threads }, writer))
     }
 
-    /// Ends the cut under way, gives up the merge under way, and refuses what waits: its events are in
-    /// the log.
+    /// Ends the cut under way, gives up the merge under way, and refuses what waits: its events are
+    /// in the log.
     pub(crate) fn stop(&mut self) {
         if self.threads.is_empty() {
             return;
@@ -200,6 +230,7 @@ fn run_cuts(
                 watch(shared, &group, &result);
                 done(result);
             }
+            Cut::Reached { .. } => {}
             Cut::Stop => return,
         }
     }
@@ -235,6 +266,7 @@ fn run_care(shared: &Arc<Shared>, care: &Receiver<Care>, stopping: &AtomicBool) 
                 }
             }
             Care::Verify(log) => verify(shared, &log, stopping),
+            Care::Reached { .. } => {}
             Care::Stop => return,
         }
     }
@@ -273,7 +305,8 @@ fn failed(shared: &Shared, log: &PartitionLog, error: &StoreError) {
         }
         other => {
             shared.metrics.merges_failed.increment();
-            tracing::warn!(group = %log.group(), error = %other, "cannot merge; will be tried again");
+            let group = log.group();
+            tracing::warn!(%group, error = %other, "cannot merge; will be tried again");
             end_if_sync_failed(shared, other);
         }
     }
