@@ -82,7 +82,7 @@ mod tests {
             ("ALLUVIUM_PEERS_PORT_7401_TCP_ADDR", "10.0.0.1"),
             ("ALLUVIUM_ADDR", "127.0.0.1:7400"),
             ("ALLUVIUM_EMPTY", ""),
-            ("HOME", "/root"),
+            ("HOME", "/home/a"),
             ("ALLUVIUM_NAME", "a"),
             ("ALLUVIUM_REPORT", "x"),
         ]);

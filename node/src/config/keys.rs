@@ -49,7 +49,7 @@ pub const KEYS: &[Key] = &[
         flag: "peer-listen",
         value_name: Some("HOST:PORT"),
         default: "127.0.0.1:7401",
-        help: "Where other nodes speak to it",
+        help: "Where other nodes will speak to it; clusters have one node so far",
     },
     Key {
         name: "http_listen",
@@ -63,7 +63,7 @@ pub const KEYS: &[Key] = &[
         flag: "pg-listen",
         value_name: Some("HOST:PORT"),
         default: "127.0.0.1:7432",
-        help: "Where it speaks the PostgreSQL protocol",
+        help: "Where it answers PostgreSQL clients; their protocol is refused so far",
     },
     Key {
         name: "seeds",

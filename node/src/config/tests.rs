@@ -193,3 +193,16 @@ fn two_listeners_cannot_share_a_port() {
     let message = flag_refused("listen", "127.0.0.1:7432");
     assert_eq!(message, "--listen = \"127.0.0.1:7432\": pg_listen has this port already");
 }
+
+#[test]
+fn every_key_stands_in_the_documents() {
+    let document = include_str!("../../../docs/OPERATIONS.md");
+    for key in keys::KEYS {
+        let variable = key.name.to_uppercase();
+        let row = format!("| `--{}` | `{}` | `ALLUVIUM_{variable}` | ", key.flag, key.name);
+        let line = document.lines().find(|line| line.starts_with(&row));
+        let line = line.unwrap_or_else(|| panic!("docs/OPERATIONS.md has no row {row}"));
+        let default = format!("`{}`", key.default);
+        assert!(key.default.is_empty() || line.contains(&default), "{line}");
+    }
+}

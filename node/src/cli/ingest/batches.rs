@@ -88,7 +88,7 @@ impl<S: RowSource> Batches<S> {
     }
 
     /// The next batch; none at the end of the input.
-    pub fn next(&mut self) -> Result<Option<Cut>, CliError> {
+    pub fn next_cut(&mut self) -> Result<Option<Cut>, CliError> {
         if let Some(end) = self.next_end.take() {
             return self.next_ending_at(end).map(Some);
         }
@@ -240,7 +240,7 @@ mod tests {
     fn ends(batches: &mut Batches<Pieces>) -> Vec<u64> {
         let mut ends = Vec::new();
         let mut first = batches.position();
-        while let Some(cut) = batches.next().unwrap() {
+        while let Some(cut) = batches.next_cut().unwrap() {
             let end = batches.position();
             assert_eq!(end - first, cut.event_count);
             assert_eq!(numbers(cut.rows), (first..end).collect::<Vec<_>>());
@@ -296,10 +296,10 @@ mod tests {
         // Larger than what this run would send at all.
         let mut large = batches(&[40], 10, 1_000);
         large.end_next_at(20);
-        assert_eq!(large.next().unwrap().unwrap().event_count, 20);
+        assert_eq!(large.next_cut().unwrap().unwrap().event_count, 20);
         let mut short = batches(&[10], 10, 1);
         short.end_next_at(12);
-        assert!(short.next().unwrap_err().to_string().contains("ends at row 10"));
+        assert!(short.next_cut().unwrap_err().to_string().contains("ends at row 10"));
     }
 
     #[test]

@@ -150,7 +150,7 @@ impl Run {
     async fn send_all(&mut self, producer: Producer) -> Result<Ended, CliError> {
         let mut sequence = producer.next_sequence;
         loop {
-            let cut = match self.batches.next() {
+            let cut = match self.batches.next_cut() {
                 Ok(Some(cut)) => cut,
                 Ok(None) => return Ok(Ended::AtTheEnd),
                 Err(error) => return Ok(Ended::AtABadRow(error)),
