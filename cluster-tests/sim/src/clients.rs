@@ -69,19 +69,8 @@ impl World {
 
     /// A producer gives up waiting for an answer.
     pub(crate) fn timed_out(&mut self, call: Call) -> Result<(), Violation> {
-        let waits = {
-            let producer = &mut self.producers[place(call.producer)];
-            let latest = producer.epoch == call.epoch;
-            let waits = match producer.life {
-                Life::Opening { under_way } => under_way,
-                Life::Open => producer.batch(call.sequence).is_some_and(|batch| batch.under_way),
-            };
-            latest && waits
-        };
-        if waits {
-            let owner = self.some_node();
-            self.try_again(call, owner);
-        }
+        let owner = self.some_node();
+        self.try_again(call, owner);
         Ok(())
     }
 
@@ -139,17 +128,11 @@ impl World {
     /// Tries again soon: not at once, or a cluster without an owner would be asked without end.
     fn try_again(&mut self, call: Call, owner: NodeId) {
         let producer = &mut self.producers[place(call.producer)];
-        producer.owner = owner;
-        match &mut producer.life {
-            Life::Opening { under_way } => *under_way = false,
-            Life::Open => {
-                if let Some(batch) = producer.batch(call.sequence) {
-                    batch.under_way = false;
-                }
-            }
+        if producer.give_up(call) {
+            producer.owner = owner;
+            let soon = self.chance.around(30 * MILLI);
+            self.after(soon, Happening::Send(call.producer));
         }
-        let soon = self.chance.around(30 * MILLI);
-        self.after(soon, Happening::Send(call.producer));
     }
 
     fn some_node(&mut self) -> NodeId {

@@ -76,8 +76,8 @@ pub struct Batch {
     pub values: Vec<Value>,
     /// Attempts so far.
     pub attempts: u64,
-    /// Whether an attempt is under way.
-    pub under_way: bool,
+    /// The attempt under way. Of former attempts only an acknowledgement counts.
+    pub under_way: Option<u64>,
 }
 
 /// What a producer is doing.
@@ -85,8 +85,8 @@ pub struct Batch {
 pub enum Life {
     /// Asks where to go on; nothing is sent before the answer.
     Opening {
-        /// Whether the question is under way.
-        under_way: bool,
+        /// The attempt under way.
+        under_way: Option<u64>,
     },
     /// Sends.
     Open,
@@ -118,7 +118,7 @@ impl Producer {
         Producer {
             id,
             epoch: 1,
-            life: Life::Opening { under_way: false },
+            life: Life::Opening { under_way: None },
             attempts: 0,
             next: 0,
             unacked: VecDeque::new(),
@@ -132,19 +132,30 @@ impl Producer {
         self.next += 1;
         let row_count = if chance.once_in(8) { 0 } else { chance.between(1, 6) };
         let values = (0..row_count).map(|row| Value::new(self.id, sequence, row)).collect();
-        self.unacked.push_back(Batch { sequence, values, attempts: 0, under_way: false });
+        self.unacked.push_back(Batch { sequence, values, attempts: 0, under_way: None });
     }
 
     /// Dies and comes back.
     pub fn reopen(&mut self) {
         self.epoch += 1;
-        self.life = Life::Opening { under_way: false };
-        self.unacked.iter_mut().for_each(|batch| batch.under_way = false);
+        self.life = Life::Opening { under_way: None };
+        self.unacked.iter_mut().for_each(|batch| batch.under_way = None);
     }
 
-    /// The batch of that sequence, while it is not acknowledged.
-    pub fn batch(&mut self, sequence: u64) -> Option<&mut Batch> {
-        self.unacked.iter_mut().find(|batch| batch.sequence == sequence)
+    /// The attempt is over without an answer that counts. Whether it was the one under way.
+    pub fn give_up(&mut self, call: Call) -> bool {
+        let under_way = match &mut self.life {
+            Life::Opening { under_way } => under_way,
+            Life::Open => match self.unacked.iter_mut().find(|it| it.sequence == call.sequence) {
+                Some(batch) => &mut batch.under_way,
+                None => return false,
+            },
+        };
+        let current = self.epoch == call.epoch && *under_way == Some(call.attempt);
+        if current {
+            *under_way = None;
+        }
+        current
     }
 
     /// What to send now, and how often it was sent before.
@@ -152,16 +163,16 @@ impl Producer {
         self.attempts += 1;
         let (producer, epoch, attempt) = (self.id, self.epoch, self.attempts);
         match &mut self.life {
-            Life::Opening { under_way: true } => Vec::new(),
+            Life::Opening { under_way: Some(_) } => Vec::new(),
             Life::Opening { under_way } => {
-                *under_way = true;
+                *under_way = Some(attempt);
                 let call = Call { producer, epoch, sequence: 0, attempt };
                 vec![(Ask::Fence(call), 0)]
             }
             Life::Open => {
-                let waiting = self.unacked.iter_mut().filter(|batch| !batch.under_way);
+                let waiting = self.unacked.iter_mut().filter(|batch| batch.under_way.is_none());
                 let asks = waiting.map(|batch| {
-                    batch.under_way = true;
+                    batch.under_way = Some(attempt);
                     batch.attempts += 1;
                     let call = Call { producer, epoch, sequence: batch.sequence, attempt };
                     (Ask::Append(call, batch.values.clone()), batch.attempts - 1)

@@ -70,7 +70,8 @@ impl Oracle {
         ensure(Invariant::OneLeaderPerTerm, known == node, || {
             format!("{known} and {node} both lead {term}")
         })?;
-        for (&index, agreed) in &self.agreed {
+        // A candidate may win an old term late: what was agreed in newer ones is none of its business.
+        for (&index, agreed) in self.agreed.iter().filter(|(_, agreed)| agreed.term < term) {
             let at = LogPosition { index, term: agreed.term };
             ensure(Invariant::LeaderComplete, stored.has(at), || {
                 format!("{node} leads {term} without entry {at}, which was agreed")
