@@ -13,6 +13,7 @@ use object_store::memory::InMemory;
 
 use crate::catalog::{CATALOGUE, PUBLIC};
 use crate::error::SqlError;
+use crate::functions;
 use crate::segments::store_url;
 
 /// What the engine may use.
@@ -81,6 +82,7 @@ pub(crate) fn base(options: &EngineOptions) -> Result<SessionState, EngineError>
         .build();
     datafusion_functions_json::register_all(&mut state)
         .map_err(|error| EngineError::Start(error.into()))?;
+    functions::register(&mut state).map_err(|error| EngineError::Start(error.into()))?;
     Ok(state)
 }
 

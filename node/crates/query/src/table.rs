@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, FieldRef, Schema, SchemaRef};
+use arrow::datatypes::{FieldRef, Schema, SchemaRef};
 use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::config::TableParquetOptions;
@@ -33,7 +33,6 @@ use parquet::arrow::arrow_reader::{RowSelection, RowSelector};
 use alluvium_core::schema::HIDDEN_COLUMNS;
 
 use crate::cut::{Cut, SegmentBounds, SegmentPart, TailBounds, TailPart, to_i32, to_i64};
-use crate::intervals;
 use crate::segments::{Footers, Pinned, SegmentReaders, store_url};
 
 /// Rows of a tail from which it is read by more than one core.
@@ -102,7 +101,6 @@ impl StreamTable {
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let (partition, file_fields): (Vec<FieldRef>, Vec<FieldRef>) =
             self.scan.fields().iter().cloned().partition(|field| field.name() == "_partition");
-        let file_fields: Vec<FieldRef> = file_fields.iter().map(intervals::file_field).collect();
         let file_schema = Arc::new(Schema::new(file_fields));
         let table_schema = TableSchema::builder(Arc::clone(&file_schema))
             .with_table_partition_cols(partition)
@@ -133,8 +131,7 @@ impl StreamTable {
             .with_projection_indices(Some(places))?
             .with_limit(limit)
             .build();
-        let wanted = Arc::new(self.scan.project(projection)?);
-        intervals::restore(DataSourceExec::from_data_source(scan), &wanted)
+        Ok(DataSourceExec::from_data_source(scan))
     }
 
     fn file(&self, part: &SegmentPart, file_schema: &SchemaRef) -> Result<PartitionedFile> {
@@ -312,15 +309,10 @@ fn column_statistics(part: &SegmentPart, field: &FieldRef) -> Result<ColumnStati
         Ok(Precision::Exact(value))
     };
     known.null_count = Precision::Exact(count(column.null_count));
-    if matches!(field.data_type(), DataType::FixedSizeBinary(_)) {
-        // An interval: its bytes have another order than its values.
-        return Ok(known);
-    }
     known.min_value = value(&column.min)?;
     known.max_value = value(&column.max)?;
-    // Of a part of a file the bounds still hold, and are bounds only. A float column may hold NaN,
-    // which writers of statistics leave out and `max` does not.
-    if !part.is_whole() || field.data_type().is_floating() {
+    // Of a part of a file the bounds still hold, and are bounds only.
+    if !part.is_whole() {
         known.null_count = known.null_count.to_inexact();
         known.min_value = known.min_value.to_inexact();
         known.max_value = known.max_value.to_inexact();

@@ -15,7 +15,8 @@ use alluvium_core::stream::{Frontier, Stream, StreamDefinition};
 use alluvium_core::time::Time;
 use alluvium_views::{columns, rows};
 use arrow::array::{ArrayRef, RecordBatch};
-use arrow::compute::{SortOptions, concat_batches, sort_to_indices, take};
+use arrow::compute::{SortOptions, cast, concat_batches, sort_to_indices, take};
+use arrow::datatypes::{DataType, Field, Schema};
 use async_trait::async_trait;
 use parquet::arrow::ArrowWriter;
 use parquet::basic::Compression;
@@ -25,7 +26,6 @@ use crate::host::{
     Catalogue, ColumnStatistics, Freshness, Host, HostError, PartitionPin, PartitionRow,
     ProducerRow, SegmentPin, SegmentRow, TailPin,
 };
-use crate::intervals;
 
 /// Rows of a row group: small, so that tests have several in one file.
 const ROW_GROUP_ROWS: usize = 1_024;
@@ -177,7 +177,7 @@ fn write(tail: &[(Offset, Time, RecordBatch)], path: PathBuf) -> Result<SegmentP
     let first = tail.first().map_or(Offset::ZERO, |(first, _, _)| *first);
     let schema = columns::segment_schema(&tail[0].2.schema());
     let rows = concat_batches(&schema, &batches).map_err(unavailable)?;
-    let batch = intervals::to_file(&rows);
+    let batch = to_file(&rows)?;
     let properties = WriterProperties::builder()
         .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
         .set_data_page_row_count_limit(ROW_GROUP_ROWS / 4)
@@ -193,6 +193,24 @@ fn write(tail: &[(Offset, Time, RecordBatch)], path: PathBuf) -> Result<SegmentP
     let columns = statistics(&rows);
     let guard = Arc::new(());
     Ok(SegmentPin { path, file_bytes, first, end: first.advance(count), columns, guard })
+}
+
+/// Rows as they lie in a file: Parquet has no type for intervals, so they are text there, and the scan
+/// asks for intervals back.
+fn to_file(rows: &RecordBatch) -> Result<RecordBatch, HostError> {
+    let mut fields = Vec::new();
+    let mut columns = Vec::new();
+    for (field, column) in rows.schema().fields().iter().zip(rows.columns()) {
+        let mut field = Field::clone(field);
+        let mut column = Arc::clone(column);
+        if matches!(field.data_type(), DataType::Interval(_)) {
+            field.set_data_type(DataType::Utf8);
+            column = cast(&column, &DataType::Utf8).map_err(unavailable)?;
+        }
+        fields.push(field);
+        columns.push(column);
+    }
+    RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).map_err(unavailable)
 }
 
 /// Exact statistics of every column that has an order.
@@ -211,7 +229,9 @@ fn statistics(batch: &RecordBatch) -> Arc<Vec<ColumnStatistics>> {
 }
 
 fn edge(column: &ArrayRef, descending: bool) -> Option<ArrayRef> {
-    if column.data_type().is_nested() || column.null_count() == column.len() {
+    let is_unordered =
+        column.data_type().is_nested() || matches!(column.data_type(), DataType::Interval(_));
+    if is_unordered || column.null_count() == column.len() {
         return None;
     }
     let options = SortOptions { descending, nulls_first: false };

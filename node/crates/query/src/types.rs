@@ -201,7 +201,7 @@ impl Types {
         let mut fields = Vec::new();
         loop {
             let name = identifier(parser)?;
-            parser.consume_token(&Token::Colon);
+            let _ = parser.consume_token(&Token::Colon);
             let column_type = self.read(parser)?;
             let nullable = if self.closing == 0 { nullable(parser, &name)? } else { true };
             fields.push(Column { name, column_type, nullable });
