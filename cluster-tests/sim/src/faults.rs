@@ -7,6 +7,14 @@ use crate::plan::MILLI;
 use crate::violation::Violation;
 use crate::world::{Happening, World};
 
+/// What a node asked to write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Write {
+    Entries,
+    Vote,
+    Checkpoint,
+}
+
 impl World {
     /// A node dies, or all of them.
     pub(crate) fn crash_some(&mut self) -> Result<(), Violation> {
@@ -26,8 +34,12 @@ impl World {
     }
 
     /// A node may die right after it asked for a write: the hardest moment.
-    pub(crate) fn crash_at_write(&mut self, id: NodeId, only_vote: bool) -> Result<(), Violation> {
-        let times = if only_vote { self.plan.crash_at_vote } else { self.plan.crash_at_write };
+    pub(crate) fn crash_at(&mut self, id: NodeId, write: Write) -> Result<(), Violation> {
+        let times = match write {
+            Write::Entries => self.plan.crash_at_write,
+            Write::Vote => self.plan.crash_at_vote,
+            Write::Checkpoint => self.plan.crash_at_checkpoint,
+        };
         if !self.calm && self.chance.once_in(times) {
             self.coverage.count(Event::CrashAtWrite);
             self.crash(id);

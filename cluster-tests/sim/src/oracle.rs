@@ -61,10 +61,11 @@ pub struct Oracle {
 }
 
 impl Oracle {
-    /// I1 and I3: a replica leads from now on.
+    /// I1, I3 and I8: a replica leads from now on.
     ///
     /// # Errors
-    /// When another one led that term, or its log lacks something agreed.
+    /// When another one led that term, its log lacks something agreed, or changes of voters overlap
+    /// in it.
     pub fn leads(&mut self, node: NodeId, term: Term, stored: &Stored) -> Result<(), Violation> {
         let known = *self.leaders.entry(term).or_insert(node);
         ensure(Invariant::OneLeaderPerTerm, known == node, || {
@@ -77,7 +78,7 @@ impl Oracle {
                 format!("{node} leads {term} without entry {at}, which was agreed")
             })?;
         }
-        Ok(())
+        changes_alternate(node, stored)
     }
 
     /// I2: entries were asked to be written somewhere. An index and term name one entry for ever,
@@ -281,4 +282,19 @@ impl Oracle {
             format!("batch {sequence} of producer {producer} is torn: {before:?}, {value:?}")
         })
     }
+}
+
+/// I8: a change of voters leads into a joint configuration, and the next one leads out of it. Seen
+/// while the whole log is there.
+fn changes_alternate(node: NodeId, stored: &Stored) -> Result<(), Violation> {
+    let mut joint = false;
+    let entries = stored.entries.values();
+    for entry in entries.filter(|entry| entry.kind == EntryKind::ConfChangeV2) {
+        let leaves = entry.data.is_empty();
+        ensure(Invariant::OneChangeOfVoters, leaves == joint, || {
+            format!("{node}: the change at {} begins inside another", entry.position())
+        })?;
+        joint = !leaves;
+    }
+    Ok(())
 }

@@ -37,6 +37,8 @@ pub struct Plan {
     pub crash_at_write: u64,
     /// The same for writes of a vote or term alone.
     pub crash_at_vote: u64,
+    /// The same for checkpoints.
+    pub crash_at_checkpoint: u64,
     /// Mean time until a crashed node is back.
     pub restart_after: u64,
     /// Mean time between two pauses.
@@ -87,6 +89,7 @@ impl Plan {
         let crash_every = maybe(SECOND, 10 * SECOND);
         let crash_at_write = maybe(100, 1_000);
         let crash_at_vote = maybe(2, 10);
+        let crash_at_checkpoint = maybe(3, 15);
         let pause_every = maybe(2 * SECOND, 10 * SECOND);
         let slow_sync = maybe(1, 30);
         let skew = maybe(MILLI, 10 * SECOND);
@@ -95,7 +98,7 @@ impl Plan {
         let reopen_every = maybe(2 * SECOND, 10 * SECOND);
         let change_every = maybe(2 * SECOND, 8 * SECOND);
         Plan {
-            faults_end: chance.between(15 * SECOND, 40 * SECOND),
+            faults_end: chance.between(20 * SECOND, 90 * SECOND),
             loss,
             doubling,
             delay: chance.between(MILLI / 5, 20 * MILLI),
@@ -107,6 +110,7 @@ impl Plan {
             crash_all: chance.coin(),
             crash_at_write,
             crash_at_vote,
+            crash_at_checkpoint,
             restart_after: chance.between(10 * MILLI, 4 * SECOND),
             pause_every,
             pause_length: chance.between(100 * MILLI, 5 * SECOND),

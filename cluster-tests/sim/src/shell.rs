@@ -12,6 +12,7 @@ use alluvium_core::replica::{
 
 use crate::coverage::Event;
 use crate::disk::{LogWrite, Op, Sync, Then};
+use crate::faults::Write;
 use crate::machine::Witnessed;
 use crate::mutant::Mutant;
 use crate::plan::SECOND;
@@ -190,7 +191,7 @@ impl World {
             self.node(id).disk.write(Op::Log(write), Then::Release(writes, held), sync);
             self.begin_sync(id);
         }
-        self.crash_at_write(id, only_vote)
+        self.crash_at(id, if only_vote { Write::Vote } else { Write::Entries })
     }
 
     /// Begins a sync when one is wanted and none is under way.
@@ -283,7 +284,7 @@ impl World {
         }
         self.node(id).disk.write(Op::Cut(checkpoint), then, Sync::Wanted);
         self.begin_sync(id);
-        self.crash_at_write(id, false)
+        self.crash_at(id, Write::Checkpoint)
     }
 }
 

@@ -20,6 +20,7 @@
 //! trace on|off              also show messages and writes
 //! ```
 
+mod bytes;
 mod cluster;
 
 use std::error::Error;

@@ -1,0 +1,68 @@
+//! Seeds of CI, the same trace twice, and mistakes made on purpose.
+
+use cluster_sim::{Coverage, Keep, Mutant, run};
+
+const SEEDS: u64 = 300;
+
+#[test]
+fn every_promise_holds_and_everything_happens() {
+    let mut coverage = Coverage::default();
+    let mut simulated = 0;
+    let mut failed = Vec::new();
+    for seed in 0..SEEDS {
+        let report = run(seed, None, Keep::Last);
+        coverage.merge(&report.coverage);
+        simulated += report.simulated;
+        if let Some(violation) = report.violation {
+            println!("seed {seed}: {violation}\n  replay: cargo xtask sim --seed {seed}");
+            failed.push(seed);
+        }
+    }
+    println!("{SEEDS} seeds, {:.1} simulated hours; {coverage}", simulated as f64 / 3.6e9);
+    assert_eq!(failed, [], "seeds that broke a promise");
+    assert_eq!(coverage.missing(), [], "events that never happened");
+}
+
+#[test]
+fn the_same_seed_gives_the_same_trace() {
+    for seed in [1, 7, 35, 157, 1_000_003] {
+        let first = run(seed, None, Keep::All);
+        let second = run(seed, None, Keep::All);
+        assert!(first.lines.len() > 500, "seed {seed} has {} lines", first.lines.len());
+        assert!(first.lines == second.lines, "seed {seed} ran in two ways");
+        assert_eq!(first.digest, second.digest, "seed {seed}");
+    }
+    assert_ne!(run(1, None, Keep::Last).digest, run(2, None, Keep::Last).digest);
+}
+
+/// A mutant is caught within so many seeds, each of which passes without it.
+fn caught(mutant: Mutant, seeds_max: u64) {
+    for seed in 0..seeds_max {
+        let report = run(seed, Some(mutant), Keep::Last);
+        let Some(violation) = report.violation else { continue };
+        println!("{} caught by seed {seed}: {violation}", mutant.name());
+        assert_eq!(run(seed, None, Keep::Last).violation, None, "seed {seed} without mutant");
+        return;
+    }
+    panic!("{} is not caught by seeds 0 to {seeds_max}", mutant.name());
+}
+
+#[test]
+fn an_ack_before_the_sync_is_caught() {
+    caught(Mutant::AckBeforeSync, 5);
+}
+
+#[test]
+fn a_vote_that_is_not_synced_is_caught() {
+    caught(Mutant::VoteNotSynced, 20);
+}
+
+#[test]
+fn a_duplicate_that_counts_is_caught() {
+    caught(Mutant::DuplicateNotRecognised, 5);
+}
+
+#[test]
+fn a_log_cut_too_early_is_caught() {
+    caught(Mutant::TruncateTooEarly, 40);
+}
