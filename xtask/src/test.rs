@@ -163,7 +163,7 @@ fn clippy(root: &Path) -> Result<Counts> {
 /// Tests one package, with only what it needs compiled.
 fn package(root: &Path, name: &str) -> Result<Counts> {
     let mut command = cargo::command(root);
-    command.args(["test", "--locked", "--package", name, "--all-targets"]);
+    command.args(["test", "--locked", "--package", name, "--all-targets", "--", "--show-output"]);
     counted(&mut command)
 }
 
@@ -176,7 +176,7 @@ fn built(root: &Path, name: &str) -> Result<Counts> {
         println!("\n     running {} ({name})", program.target);
         let mut command = Command::new(&program.path);
         command.current_dir(&program.dir);
-        command.env("CARGO_MANIFEST_DIR", &program.dir);
+        command.env("CARGO_MANIFEST_DIR", &program.dir).arg("--show-output");
         counts.add(counted(&mut command)?);
     }
     Ok(counts)
@@ -229,7 +229,8 @@ fn package_name(manifest: &Path) -> Option<String> {
     package.text("name").map(str::to_string)
 }
 
-/// Runs tests, shows their output as it comes, and counts what their closing lines say.
+/// Runs tests, shows their output as it comes, and counts what their closing lines say. What passing
+/// tests print is shown too: seeds, coverage, and what was left out and why.
 fn counted(command: &mut Command) -> Result<Counts> {
     command.stdin(Stdio::null()).stdout(Stdio::piped());
     let mut child = command.spawn().context("start the tests")?;
