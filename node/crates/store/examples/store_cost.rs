@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 
 use alluvium_core::ids::{GroupId, Index, NodeId, Offset, PartitionNumber, StreamId, Term};
 use alluvium_core::replica::{
-    Checkpoint, CorruptCheckpoint, CorruptCommand, EntryKind, Input, LogEntry, LogPosition,
-    Machine, Replica, ReplicaConfig,
+    Checkpoint, CorruptCheckpoint, CorruptCommand, Input, LogPosition, Machine, Replica,
+    ReplicaConfig,
 };
 use alluvium_core::schema::{Column, ColumnType, StreamSchema};
 use alluvium_core::stream::{Stream, StreamDefinition};
@@ -85,7 +85,7 @@ fn write_log(dir: &Path, blob_files: bool, entry_bytes: usize) {
     let store = Store::open(dir, options).expect("open");
     let (sender, durable) = mpsc::channel();
     let mut replicas = BTreeMap::new();
-    let payload = Bytes::from((0..entry_bytes).map(|n| (n * 7919 >> 3) as u8).collect::<Vec<_>>());
+    let payload = Bytes::from((0..entry_bytes).map(|n| ((n * 7919) >> 3) as u8).collect::<Vec<_>>());
     for group in (0..GROUPS).map(GroupId) {
         store.create_group(group, &[NodeId(1)]).expect("create");
         let restored = store.load(group).expect("load").restored;
@@ -163,7 +163,7 @@ fn plain_file(path: &Path, chunk_bytes: usize) {
             file.sync_data().expect("sync");
         }
         let rate = bytes as f64 / 1e6 / start.elapsed().as_secs_f64();
-        print(&format!("plain file, {:4} KiB a sync: {rate:6.0} MB/s", sizes * chunk_bytes >> 10));
+        print(&format!("plain file, {:4} KiB a sync: {rate:6.0} MB/s", (sizes * chunk_bytes) >> 10));
     }
 }
 

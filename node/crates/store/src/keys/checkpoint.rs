@@ -46,7 +46,7 @@ mod tests {
             let other = encode(GroupId(b.0), Index(b.1));
             prop_assert_eq!(decode(&one), Some((GroupId(a.0), Index(a.1))));
             prop_assert_eq!(one.cmp(&other), a.cmp(&b));
-            prop_assert!(&FIRST[..] <= &one[..] && &one[..] < &AFTER[..]);
+            prop_assert!(FIRST[..] <= one[..] && one[..] < AFTER[..]);
         }
     }
 }

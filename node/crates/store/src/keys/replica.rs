@@ -116,7 +116,7 @@ mod tests {
         #[test]
         fn keys_lie_inside_the_family(group: u64) {
             let key = key(GroupId(group));
-            prop_assert!(&FIRST[..] <= &key[..] && &key[..] < &AFTER[..]);
+            prop_assert!(FIRST[..] <= key[..] && key[..] < AFTER[..]);
             prop_assert_eq!(decode_key(&key), Some(GroupId(group)));
         }
     }
