@@ -14,8 +14,8 @@ use alluvium_views::{columns, rows};
 use arrow::ipc::writer::StreamWriter;
 use bytes::Bytes;
 
-const ROW_COUNT: usize = 10_000;
-const ROUNDS: u32 = 20;
+const ROW_COUNT: usize = 1_000;
+const ROUNDS: u32 = 300;
 
 #[allow(clippy::print_stdout, reason = "printing is what this program is for")]
 fn main() {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use alluvium_core::ids::{Offset, PartitionNumber};
 use alluvium_core::schema::{Column, ColumnType, StreamSchema};
 use alluvium_core::time::Time;
-use arrow::array::{Array as _, AsArray as _, Int64Array, RecordBatch, StringArray};
+use arrow::array::{AsArray as _, Int64Array, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Int32Type, Int64Type, TimestampMicrosecondType};
 
 use super::{

@@ -12,7 +12,7 @@ use arrow::datatypes::{
     DataType, Decimal128Type, FieldRef, Fields, Float64Type, TimeUnit, TimestampMicrosecondType,
     TimestampNanosecondType,
 };
-use arrow::util::display::array_value_to_string;
+use arrow::util::display::{ArrayFormatter, FormatOptions};
 
 use super::conform::fit_columns;
 use super::json::check_value;
@@ -45,7 +45,8 @@ pub(super) fn fit(array: &ArrayRef, column_type: &ColumnType) -> Fit {
             let fitted = fit_scalar(array, column_type, &target)?;
             // Arrow checks the precision of a decimal neither in casts nor in what it reads.
             let numbers = fitted.as_primitive::<Decimal128Type>();
-            let checked: ArrayRef = Arc::new(numbers.null_if_overflow_precision(*precision));
+            let checked = numbers.null_if_overflow_precision(*precision).with_data_type(target);
+            let checked: ArrayRef = Arc::new(checked);
             check_lost(array, &checked, column_type)?;
             Ok(checked)
         }
@@ -147,7 +148,11 @@ fn check_lost(
 }
 
 fn does_not_fit(array: &ArrayRef, row: usize, column_type: &ColumnType) -> Box<Misfit> {
-    let value = array_value_to_string(array, row).unwrap_or_default();
+    let options = FormatOptions::default();
+    let value = ArrayFormatter::try_new(array, &options)
+        .and_then(|formatter| formatter.value(row).try_to_string())
+        // A time out of all range, or in a zone whose name cannot be looked up.
+        .unwrap_or_else(|_| "the value".into());
     Misfit::value(row, format!("{} does not fit {column_type}", clip(&value)))
 }
 
@@ -206,7 +211,7 @@ fn unzoned(array: &ArrayRef, unit: TimeUnit) -> ArrayRef {
 }
 
 fn read_texts(texts: &StringArray, column_type: &ColumnType) -> Fit {
-    let mut values = Values::new(column_type).expect("a scalar column");
+    let mut values = Values::new(column_type, texts.len()).expect("a scalar column");
     for (row, text) in texts.iter().enumerate() {
         match text {
             None => values.push_null(),

@@ -10,6 +10,7 @@
 mod cast;
 mod conform;
 mod error;
+mod interval;
 mod ipc;
 mod json;
 mod key;

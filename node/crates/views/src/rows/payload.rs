@@ -8,13 +8,18 @@ use arrow::array::RecordBatch;
 use arrow::buffer::Buffer;
 use arrow::datatypes::SchemaRef;
 use arrow::error::ArrowError;
+use arrow::ipc::MetadataVersion;
 use arrow::ipc::reader::StreamDecoder;
-use arrow::ipc::writer::StreamWriter;
+use arrow::ipc::writer::{IpcWriteOptions, StreamWriter};
 use bytes::Bytes;
 
 /// What the schema, the headers and the ends of a payload take beside its columns, roughly.
 const OVERHEAD_BYTES: usize = 1_024;
 const OVERHEAD_BYTES_PER_COLUMN: usize = 256;
+
+/// Buffers start at multiples of this: what the largest values (numerics, intervals) need to be
+/// used in place. More would make the payloads of single events mostly padding.
+const ALIGNMENT: usize = 16;
 
 /// The bytes of a payload are not rows of the stream. The log is damaged, or this is a bug.
 #[derive(Debug, thiserror::Error)]
@@ -57,7 +62,8 @@ pub fn decode_payload(payload: Bytes, schema: &SchemaRef) -> Result<RecordBatch,
 }
 
 fn write(batch: &RecordBatch, bytes: &mut Vec<u8>) -> Result<(), ArrowError> {
-    let mut writer = StreamWriter::try_new(bytes, batch.schema_ref())?;
+    let options = IpcWriteOptions::try_new(ALIGNMENT, false, MetadataVersion::V5)?;
+    let mut writer = StreamWriter::try_new_with_options(bytes, batch.schema_ref(), options)?;
     writer.write(batch)?;
     writer.finish()
 }

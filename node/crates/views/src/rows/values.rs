@@ -6,12 +6,12 @@ use alluvium_core::schema::ColumnType;
 use arrow::array::{
     ArrayRef, BinaryBuilder, BooleanBuilder, Decimal128Builder, PrimitiveBuilder, StringBuilder,
 };
-use arrow::compute::kernels::cast_utils::parse_interval_month_day_nano;
 use arrow::datatypes::{
     Date32Type, Float32Type, Float64Type, Int16Type, Int32Type, Int64Type,
     IntervalMonthDayNanoType, Time64MicrosecondType, TimestampMicrosecondType,
 };
 
+use super::interval::interval;
 use super::number::{self, BadNumber};
 use super::text;
 use crate::columns::log_type;
@@ -37,31 +37,37 @@ pub(super) enum Values {
 pub(super) type Reason = String;
 
 impl Values {
-    /// For a column of this type; `None` for lists and structs. JSON is collected as text.
-    pub fn new(column_type: &ColumnType) -> Option<Values> {
-        let values = match column_type {
-            ColumnType::Boolean => Values::Boolean(BooleanBuilder::new()),
-            ColumnType::SmallInt => Values::SmallInt(PrimitiveBuilder::new()),
-            ColumnType::Integer => Values::Integer(PrimitiveBuilder::new()),
-            ColumnType::BigInt => Values::BigInt(PrimitiveBuilder::new()),
-            ColumnType::Real => Values::Real(PrimitiveBuilder::new()),
-            ColumnType::Double => Values::Double(PrimitiveBuilder::new()),
+    /// For a column of this type, with room for `capacity` values; `None` for lists and structs.
+    /// JSON is collected as text.
+    pub fn new(column_type: &ColumnType, capacity: usize) -> Option<Values> {
+        /// Room for the bytes of one text.
+        const TEXT_BYTES_USUAL: usize = 16;
+        let bytes = capacity * TEXT_BYTES_USUAL;
+        let with_type = log_type(column_type);
+        Some(match column_type {
+            ColumnType::Boolean => Values::Boolean(BooleanBuilder::with_capacity(capacity)),
+            ColumnType::SmallInt => Values::SmallInt(PrimitiveBuilder::with_capacity(capacity)),
+            ColumnType::Integer => Values::Integer(PrimitiveBuilder::with_capacity(capacity)),
+            ColumnType::BigInt => Values::BigInt(PrimitiveBuilder::with_capacity(capacity)),
+            ColumnType::Real => Values::Real(PrimitiveBuilder::with_capacity(capacity)),
+            ColumnType::Double => Values::Double(PrimitiveBuilder::with_capacity(capacity)),
             &ColumnType::Numeric { precision, scale } => {
-                let values = Decimal128Builder::new().with_data_type(log_type(column_type));
+                let values = Decimal128Builder::with_capacity(capacity).with_data_type(with_type);
                 Values::Numeric { values, precision, scale }
             }
-            ColumnType::Text | ColumnType::Json => Values::Text(StringBuilder::new()),
-            ColumnType::Bytes => Values::Bytes(BinaryBuilder::new()),
-            ColumnType::Date => Values::Date(PrimitiveBuilder::new()),
-            ColumnType::Time => Values::Time(PrimitiveBuilder::new()),
+            ColumnType::Text | ColumnType::Json => {
+                Values::Text(StringBuilder::with_capacity(capacity, bytes))
+            }
+            ColumnType::Bytes => Values::Bytes(BinaryBuilder::with_capacity(capacity, bytes)),
+            ColumnType::Date => Values::Date(PrimitiveBuilder::with_capacity(capacity)),
+            ColumnType::Time => Values::Time(PrimitiveBuilder::with_capacity(capacity)),
             ColumnType::Timestamp | ColumnType::TimestampTz => {
-                let values = PrimitiveBuilder::new().with_data_type(log_type(column_type));
+                let values = PrimitiveBuilder::with_capacity(capacity).with_data_type(with_type);
                 Values::Timestamp(values)
             }
-            ColumnType::Interval => Values::Interval(PrimitiveBuilder::new()),
+            ColumnType::Interval => Values::Interval(PrimitiveBuilder::with_capacity(capacity)),
             ColumnType::List(_) | ColumnType::Struct(_) => return None,
-        };
-        Some(values)
+        })
     }
 
     /// Adds null.
@@ -96,10 +102,7 @@ impl Values {
             Values::Timestamp(values) => {
                 values.append_value(read(text, "TIMESTAMP", text::timestamp)?);
             }
-            Values::Interval(values) => {
-                let parse = |text: &str| parse_interval_month_day_nano(text).ok();
-                values.append_value(read(text, "INTERVAL", parse)?);
-            }
+            Values::Interval(values) => values.append_value(read(text, "INTERVAL", interval)?),
             Values::SmallInt(_)
             | Values::Integer(_)
             | Values::BigInt(_)

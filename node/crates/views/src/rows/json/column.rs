@@ -32,18 +32,22 @@ pub(super) enum ColumnReader {
 }
 
 impl ColumnReader {
-    pub fn new(column_type: &ColumnType) -> ColumnReader {
+    /// For a column of this type, with room for about so many values.
+    pub fn new(column_type: &ColumnType, capacity: usize) -> ColumnReader {
         let nulls = NullBufferBuilder::new(0);
         match (column_type, log_type(column_type)) {
             (ColumnType::List(item), DataType::List(field)) => {
-                let items = Box::new(ColumnReader::new(item));
+                let items = Box::new(ColumnReader::new(item, capacity));
                 ColumnReader::List { field, offsets: vec![0], nulls, items }
             }
-            (ColumnType::Struct(columns), DataType::Struct(fields)) => {
-                ColumnReader::Struct { fields, nulls, object: Box::new(Object::new(columns)) }
-            }
+            (ColumnType::Struct(columns), DataType::Struct(fields)) => ColumnReader::Struct {
+                fields,
+                nulls,
+                object: Box::new(Object::new(columns, capacity)),
+            },
             (column_type, _) => {
-                let values = Values::new(column_type).expect("lists and structs are above");
+                let values =
+                    Values::new(column_type, capacity).expect("lists and structs are above");
                 match *column_type == ColumnType::Json {
                     true => ColumnReader::Json(values),
                     false => ColumnReader::Scalar(values),

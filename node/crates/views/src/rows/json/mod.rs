@@ -12,7 +12,7 @@
 //! | TEXT | a string |
 //! | BYTEA | a string of `\x` and hex, as PostgreSQL prints it |
 //! | DATE, TIME, TIMESTAMP, TIMESTAMPTZ | ISO 8601; timestamps also microseconds since 1970 |
-//! | INTERVAL | a string as PostgreSQL reads it: `1 day 02:30:00` |
+//! | INTERVAL | a string: `1 day 02:30:00`, or ISO 8601 |
 //! | JSON | any value, kept as it was written |
 //! | list, struct | array, object |
 //!
@@ -36,6 +36,9 @@ use super::{BATCH_BYTES_MAX, BATCH_EVENTS_MAX, InvalidRows, UNPACKED_BYTES_MAX};
 /// Checks that a text is one JSON value.
 pub(super) use self::scan::check_value;
 
+/// Room for values is made as if rows were so long. Wrong guesses cost a little time or memory.
+const ROW_BYTES_USUAL: usize = 128;
+
 /// Reads rows written as JSON objects.
 pub fn decode_json(
     schema: &StreamSchema,
@@ -54,23 +57,24 @@ pub fn decode_json(
             (std::str::from_utf8(good).expect("valid up to here"), false)
         }
     };
-    let mut rows = Object::new(schema.columns());
-    let read = read_rows(&mut rows, text, log);
-    let row_count = rows.len();
-    if !is_utf8 {
-        let is_earlier = matches!(&read, Err(InvalidRows::Row { .. })) || read.is_ok();
+    let mut rows = Object::new(schema.columns(), text.len() / ROW_BYTES_USUAL + 1);
+    let mut scanner = Scanner::new(text);
+    let read = read_rows(&mut rows, &mut scanner, log);
+    if !is_utf8 && scanner.is_at_end() {
         let reason = "the text is not UTF-8".to_owned();
-        let not_utf8 = InvalidRows::Row { row: row_count as u64, reason };
-        return Err(if is_earlier { not_utf8 } else { read.expect_err("not good") });
+        return Err(InvalidRows::Row { row: rows.len() as u64, reason });
     }
     read?;
     RecordBatch::try_new(SchemaRef::clone(log), rows.finish())
         .map_err(|error| InvalidRows::malformed(error.to_string()))
 }
 
-fn read_rows(rows: &mut Object, text: &str, log: &SchemaRef) -> Result<(), InvalidRows> {
+fn read_rows(
+    rows: &mut Object,
+    scanner: &mut Scanner<'_>,
+    log: &SchemaRef,
+) -> Result<(), InvalidRows> {
     let row_count_max = BATCH_EVENTS_MAX.min(UNPACKED_BYTES_MAX / row_bytes_min(log));
-    let mut scanner = Scanner::new(text);
     scanner.space();
     while !scanner.is_at_end() {
         let row = rows.len();
@@ -78,7 +82,7 @@ fn read_rows(rows: &mut Object, text: &str, log: &SchemaRef) -> Result<(), Inval
             return Err(InvalidRows::TooManyEvents { count: row + 1 });
         }
         let in_row = |misfit: Box<Misfit>| misfit.at_row(row).into_invalid(true);
-        rows.read(&mut scanner).map_err(in_row)?;
+        rows.read(scanner).map_err(in_row)?;
         scanner.space();
     }
     Ok(())

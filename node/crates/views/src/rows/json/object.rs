@@ -1,7 +1,5 @@
 //! Objects: the rows themselves, and structs inside them.
 
-use std::collections::HashMap;
-
 use alluvium_core::schema::Column;
 use arrow::array::ArrayRef;
 
@@ -13,10 +11,8 @@ use super::scan::Scanner;
 /// Reads objects into columns, one for each key there may be.
 pub(super) struct Object {
     columns: Vec<Field>,
-    by_name: HashMap<String, usize>,
-    by_lower_name: HashMap<String, Option<usize>>,
     /// The column of the first key of the last object, of its second, and so on: most objects have
-    /// their keys in the same order, so a guess saves the look-up.
+    /// their keys in the same order, so that the search for a key ends where it begins.
     guesses: Vec<usize>,
     row_count: usize,
 }
@@ -31,20 +27,11 @@ struct Field {
 }
 
 impl Object {
-    pub fn new(columns: &[Column]) -> Object {
-        let mut by_lower_name = HashMap::new();
-        for (place, column) in columns.iter().enumerate() {
-            by_lower_name
-                .entry(column.name.to_lowercase())
-                .and_modify(|known| *known = None)
-                .or_insert(Some(place));
-        }
-        let names = columns.iter().map(|column| column.name.clone());
+    /// For objects with these keys, and about so many of them.
+    pub fn new(columns: &[Column], capacity: usize) -> Object {
         Object {
-            by_name: names.zip(0..).collect(),
-            by_lower_name,
             guesses: (0..columns.len()).collect(),
-            columns: columns.iter().map(Field::new).collect(),
+            columns: columns.iter().map(|column| Field::new(column, capacity)).collect(),
             row_count: 0,
         }
     }
@@ -97,27 +84,38 @@ impl Object {
         Ok(())
     }
 
-    /// The column of a key.
+    /// The column of the key at this place of an object.
     #[inline]
     fn find(&mut self, key: &str, key_count: usize) -> Result<usize, Box<Misfit>> {
-        if let Some(&guess) = self.guesses.get(key_count)
-            && self.columns[guess].name == key
-        {
-            return Ok(guess);
+        let guess = self.guesses.get(key_count).copied().unwrap_or(0);
+        match self.columns.get(guess) {
+            Some(column) if column.name == key => Ok(guess),
+            Some(_) | None => self.search(key, key_count, guess),
         }
-        let place = match self.by_name.get(key) {
-            Some(&place) => Some(place),
-            None => self.by_lower_name.get(&key.to_lowercase()).copied().flatten(),
-        };
-        let Some(place) = place else {
+    }
+
+    /// Goes round all columns: where some keys are left out the right one is soon behind the guess.
+    fn search(&mut self, key: &str, at: usize, guess: usize) -> Result<usize, Box<Misfit>> {
+        let places = (guess..self.columns.len()).chain(0..guess);
+        let exact = places.into_iter().find(|&place| self.columns[place].name == key);
+        let Some(place) = exact.or_else(|| self.search_any_case(key)) else {
             let names = self.columns.iter().map(|column| column.name.as_str());
             let nearest = nearest(key, names);
             return Err(Misfit::new(0, What::Unknown { nearest }).inside(key));
         };
-        if let Some(guess) = self.guesses.get_mut(key_count) {
+        if let Some(guess) = self.guesses.get_mut(at) {
             *guess = place;
         }
         Ok(place)
+    }
+
+    /// The only column that is called so but for case.
+    fn search_any_case(&self, key: &str) -> Option<usize> {
+        let key = key.to_lowercase();
+        let is_called_so = |&place: &usize| self.columns[place].name.to_lowercase() == key;
+        let mut places = (0..self.columns.len()).filter(is_called_so);
+        let place = places.next()?;
+        if places.next().is_some() { None } else { Some(place) }
     }
 
     /// Gives null to every column the object did not name.
@@ -136,11 +134,11 @@ impl Object {
 }
 
 impl Field {
-    fn new(column: &Column) -> Field {
+    fn new(column: &Column, capacity: usize) -> Field {
         Field {
             name: column.name.clone(),
             is_nullable: column.nullable,
-            reader: ColumnReader::new(&column.column_type),
+            reader: ColumnReader::new(&column.column_type, capacity),
             len: 0,
         }
     }

@@ -150,7 +150,7 @@ fn times_come_in_any_unit_and_zone() {
     check(
         ColumnType::Timestamp,
         Arc::new(TimestampMillisecondArray::from(vec![0, i64::MAX])),
-        "row 1, column \"c\": 9223372036854775807 does not fit TIMESTAMP",
+        "row 1, column \"c\": the value does not fit TIMESTAMP",
     );
     check(ColumnType::Date, Arc::new(Date64Array::from(vec![86_400_000])), "1970-01-02");
     let texts: ArrayRef = Arc::new(StringArray::from(vec!["2026-11-21T10:00:00Z", "now"]));
@@ -268,10 +268,9 @@ fn bombs_are_refused() {
     assert!(bytes.len() < 1_000_000);
     too_large(decode_ipc(&text_schema, &log_of(&text_schema), bytes));
 
-    let many = [("a", ColumnType::BigInt), ("b", ColumnType::BigInt), ("c", ColumnType::Text)];
+    let numbers = ["a", "b", "d", "e", "f"].map(|name| column(name, ColumnType::BigInt));
+    let wide = [numbers.to_vec(), vec![column("c", ColumnType::Text)]].concat();
+    let wide = StreamSchema::new(wide).expect("a schema");
     let nothing = batch([("c", Arc::new(NullArray::new(900_000)) as ArrayRef)]);
-    let many =
-        [many, [("d", ColumnType::BigInt), ("e", ColumnType::BigInt), ("f", ColumnType::BigInt)]];
-    let schema = schema(many.concat().try_into().expect("six columns") as [(&str, ColumnType); 6]);
-    too_large(conform(&log_of(&schema), &schema, nothing));
+    too_large(conform(&log_of(&wide), &wide, nothing));
 }

@@ -30,7 +30,7 @@ fn decoding_shares_aligned_bytes() {
     let values = batch.column(0).to_data().buffers()[0].as_ptr() as usize;
     let bytes = payload.as_ptr() as usize;
     assert!((bytes..bytes + payload.len()).contains(&values), "the column lies in the payload");
-    assert_eq!((values - bytes) % 64, 0, "and is aligned in it");
+    assert_eq!((values - bytes) % 16, 0, "and is aligned in it");
 }
 
 #[test]

@@ -1,8 +1,10 @@
 //! Rows from an Arrow IPC stream.
 //!
-//! The stream comes from anyone, so its numbers are not believed: before a message is decoded its
-//! buffers must lie within it and say how much they unpack to, and what dictionaries and views
-//! stand for is counted before it is copied out.
+//! The stream comes from anyone, so its numbers are not believed: [`check`] looks at every message
+//! before it is decoded, and what dictionaries and views stand for is counted before it is copied
+//! out.
+
+mod check;
 
 use alluvium_core::schema::StreamSchema;
 use arrow::array::{Array, ArrayRef, AsArray as _, RecordBatch};
@@ -11,9 +13,9 @@ use arrow::compute::cast;
 use arrow::datatypes::{DataType, Int64Type, SchemaRef};
 use arrow::error::ArrowError;
 use arrow::ipc::reader::StreamDecoder;
-use arrow::ipc::{self, MessageHeader};
 use bytes::Bytes;
 
+use self::check::check_messages;
 use super::pieces::concat;
 use super::{BATCH_BYTES_MAX, BATCH_EVENTS_MAX, InvalidRows, UNPACKED_BYTES_MAX, conform};
 
@@ -65,8 +67,8 @@ fn decode_next(
     decoder: &mut StreamDecoder,
     buffer: &mut Buffer,
 ) -> Result<Option<RecordBatch>, InvalidRows> {
-    // Decoding is checked throughout, but it is a large and lively library: should bytes be found
-    // that make it panic, they are refused like any others, and the node goes on.
+    // What is known to make decoding panic is refused before. Should there be more, it is refused
+    // here, and the node goes on.
     let decode = std::panic::AssertUnwindSafe(|| -> Result<_, ArrowError> {
         if buffer.is_empty() {
             decoder.finish()?;
@@ -94,69 +96,6 @@ fn check_total(log: &SchemaRef, batches: &[RecordBatch]) -> Result<(), InvalidRo
         return Err(InvalidRows::TooManyUnpackedBytes { bytes });
     }
     Ok(())
-}
-
-const CONTINUATION: [u8; 4] = [0xff; 4];
-
-/// Checks the numbers in the messages of a stream that decoding would believe.
-fn check_messages(stream: &[u8]) -> Result<(), InvalidRows> {
-    let cut_off = || InvalidRows::malformed("the Arrow IPC stream is cut off");
-    let mut rest = stream;
-    let mut unpacked = 0;
-    while !rest.is_empty() {
-        rest = rest.strip_prefix(&CONTINUATION).unwrap_or(rest);
-        let (length, after) = rest.split_first_chunk::<4>().ok_or_else(cut_off)?;
-        let length = u32::from_le_bytes(*length) as usize;
-        if length == 0 {
-            return Ok(());
-        }
-        let (header, after) = after.split_at_checked(length).ok_or_else(cut_off)?;
-        let message = ipc::root_as_message(header)
-            .map_err(|error| InvalidRows::malformed(format!("not an Arrow message: {error}")))?;
-        let body_bytes = usize::try_from(message.bodyLength()).map_err(|_| cut_off())?;
-        let (body, after) = after.split_at_checked(body_bytes).ok_or_else(cut_off)?;
-        unpacked += match message.header_type() {
-            MessageHeader::RecordBatch => check_batch(message.header_as_record_batch(), body)?,
-            MessageHeader::DictionaryBatch => {
-                let dictionary = message.header_as_dictionary_batch();
-                check_batch(dictionary.and_then(|dictionary| dictionary.data()), body)?
-            }
-            _ => 0,
-        };
-        if UNPACKED_BYTES_MAX as u64 <= unpacked {
-            return Err(InvalidRows::TooManyUnpackedBytes { bytes: unpacked });
-        }
-        rest = after;
-    }
-    Ok(())
-}
-
-/// Checks the buffers of a batch; the bytes they unpack to where they are compressed.
-fn check_batch(batch: Option<ipc::RecordBatch<'_>>, body: &[u8]) -> Result<u64, InvalidRows> {
-    let bad = || InvalidRows::malformed("a batch of the Arrow IPC stream lies outside its message");
-    let batch = batch.ok_or_else(bad)?;
-    let row_count = usize::try_from(batch.length()).map_err(|_| bad())?;
-    if BATCH_EVENTS_MAX < row_count {
-        return Err(InvalidRows::TooManyEvents { count: row_count });
-    }
-    let is_compressed = batch.compression().is_some();
-    let mut unpacked = 0;
-    for buffer in batch.buffers().into_iter().flatten() {
-        let start = usize::try_from(buffer.offset()).map_err(|_| bad())?;
-        let length = usize::try_from(buffer.length()).map_err(|_| bad())?;
-        let end = start.checked_add(length).ok_or_else(bad)?;
-        let bytes = body.get(start..end).ok_or_else(bad)?;
-        if is_compressed && let Some(prefix) = bytes.first_chunk::<8>() {
-            // -1 says that this buffer was left as it is.
-            unpacked += u64::try_from(i64::from_le_bytes(*prefix)).unwrap_or(length as u64);
-            unpacked = unpacked.min(u64::from(u32::MAX));
-        }
-    }
-    let nodes_are_good =
-        batch.nodes().into_iter().flatten().all(|node| {
-            (0..=i64::from(i32::MAX)).contains(&node.length()) && 0 <= node.null_count()
-        });
-    if nodes_are_good { Ok(unpacked) } else { Err(bad()) }
 }
 
 /// Bytes a column takes once its dictionaries and views are written out, as far as that may be more
