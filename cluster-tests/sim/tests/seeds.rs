@@ -1,4 +1,5 @@
 //! Seeds of CI, the same trace twice, and mistakes made on purpose.
+#![allow(clippy::print_stdout)] // Seeds are shown when a test fails.
 
 use cluster_sim::{Coverage, Keep, Mutant, run};
 

@@ -169,7 +169,8 @@ impl<M: Machine> Replica<M> {
     }
 
     /// Whether a checkpoint can be taken: not while a change of voters is half done, because a
-    /// checkpoint names one set of voters.
+    /// checkpoint names one set of voters. A node that joins must therefore find all it needs in
+    /// the log: nothing is truncated while voters change.
     #[must_use]
     pub fn can_checkpoint(&self) -> bool {
         self.consensus.settled()
@@ -287,7 +288,7 @@ impl<M: Machine> Replica<M> {
             let Some(round) = self.consensus.next_round() else { break };
             self.carry_out(round, effects);
             if self.stopped.is_some() {
-                break;
+                return;
             }
         }
         self.reads.answer(self.applied.index, &mut effects.replies);

@@ -59,9 +59,7 @@ impl Consensus {
 
     /// Offers a command; gives the place its entry got, or nothing when there is no room.
     pub(super) fn propose(&mut self, command: Bytes) -> Option<LogPosition> {
-        let mut entry = Entry::default();
-        entry.data = command;
-        self.propose_entry(entry)
+        self.propose_entry(Entry { data: command, ..Entry::default() })
     }
 
     /// Offers a change to `voters` through a joint configuration, which the leader leaves later by
@@ -107,8 +105,7 @@ impl Consensus {
     }
 
     pub(super) fn campaign(&mut self) {
-        // It cannot fail: the library only refuses by doing nothing.
-        let _nothing = self.node.campaign();
+        let _refused = self.node.campaign();
         self.overwrite_timeout();
     }
 
@@ -202,9 +199,8 @@ impl Consensus {
 
     /// Drops the log up to `through`, which is executed and covered by a durable checkpoint.
     pub(super) fn truncate(&mut self, through: Index) {
-        let mirror = self.node.mut_store();
-        mirror.log.truncate(through);
-        mirror.offered = None;
+        self.node.mut_store().log.truncate(through);
+        self.node.mut_store().offered = None;
     }
 
     /// Whether a follower needs a checkpoint that has not been offered yet.
@@ -242,8 +238,7 @@ impl Consensus {
 
     /// Whether one plain set of voters describes the group.
     pub(super) fn settled(&self) -> bool {
-        let members = &self.node.store().members;
-        members.voters_outgoing.is_empty() && members.learners.is_empty()
+        self.node.store().members.voters_outgoing.is_empty()
     }
 
     fn hard_state(&self) -> HardState {
@@ -312,12 +307,10 @@ impl Mirror {
         if last < commit {
             return Err(ReplicaError::CommitBeyondLog { commit, last });
         }
-        let mut stored = RaftHardState::default();
-        stored.term = hard_state.term.0;
-        stored.vote = hard_state.vote.map_or(raft::INVALID_ID, |vote| vote.0);
-        stored.commit = commit.0;
-        let mut members = ConfState::default();
-        members.voters = voters.iter().map(|voter| voter.0).collect();
+        let (term, vote) = (hard_state.term.0, hard_state.vote.map_or(0, |vote| vote.0));
+        let stored = RaftHardState { term, vote, commit: commit.0, ..RaftHardState::default() };
+        let voters = voters.iter().map(|voter| voter.0).collect();
+        let members = ConfState { voters, ..ConfState::default() };
         Ok(Mirror { log, hard_state: stored, members, offered: None, wanted: Cell::new(false) })
     }
 }
@@ -437,8 +430,7 @@ fn checkpoint_of(snapshot: &Snapshot) -> Checkpoint {
 }
 
 fn snapshot_of(checkpoint: &Checkpoint) -> Snapshot {
-    let mut snapshot = Snapshot::default();
-    snapshot.data = checkpoint.state.clone();
+    let mut snapshot = Snapshot { data: checkpoint.state.clone(), ..Snapshot::default() };
     let metadata = snapshot.mut_metadata();
     metadata.index = checkpoint.position.index.0;
     metadata.term = checkpoint.position.term.0;

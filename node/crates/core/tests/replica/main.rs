@@ -19,6 +19,7 @@
 //! status                    every replica in one line
 //! trace on|off              also show messages and writes
 //! ```
+#![allow(clippy::print_stdout)] // The script is shown when a test fails.
 
 mod bytes;
 mod cluster;
