@@ -114,7 +114,7 @@ fn json() -> String {
             [200, 200, 200, 304, 404][row % 5],
             b * 13,
             b as f64 / 9_973.0,
-            row % 3 == 0,
+            row.is_multiple_of(3),
             b % 7,
             a,
         )

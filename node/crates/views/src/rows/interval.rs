@@ -189,7 +189,7 @@ mod tests {
     #[test]
     fn intervals() {
         let second = 1_000_000_000;
-        let cases: [(&str, Option<(i32, i32, i64)>); 26] = [
+        let cases = [
             ("1 year 2 mons -3 days", Some((14, -3, 0))),
             ("1 mon 2 days 03:04:05", Some((1, 2, 11_045 * second))),
             ("-01:30", Some((0, 0, -5_400 * second))),

@@ -138,12 +138,10 @@ fn take_fraction(rest: &mut &[u8]) -> Option<i64> {
     if count == 0 {
         return None;
     }
-    let mut micros = 0;
-    for place in 0..6 {
-        let digit = if place < count { i64::from(digits[place] - b'0') } else { 0 };
-        micros = micros * 10 + digit;
-    }
-    *rest = &digits[count..];
+    let (fraction, after) = digits.split_at(count);
+    let six = fraction.iter().chain(std::iter::repeat(&b'0')).take(6);
+    let micros = six.fold(0, |micros, digit| micros * 10 + i64::from(digit - b'0'));
+    *rest = after;
     Some(micros)
 }
 

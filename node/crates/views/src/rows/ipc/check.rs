@@ -70,7 +70,8 @@ impl Shapes {
                     return Err(InvalidRows::malformed("big-endian Arrow is not taken"));
                 }
                 let fields = schema.fields().ok_or_else(bad)?;
-                let columns = fields.iter().map(|field| self.shape(field)).collect::<Result<_, _>>()?;
+                let columns =
+                    fields.iter().map(|field| self.shape(field)).collect::<Result<_, _>>()?;
                 self.columns = Some(columns);
                 Ok(0)
             }
@@ -225,11 +226,8 @@ fn check_batch(
     let nodes = batch.nodes().into_iter().flatten();
     let nodes: Vec<_> = nodes.map(|node| (node.length(), node.null_count())).collect();
     let views: Vec<_> = batch.variadicBufferCounts().into_iter().flatten().collect();
-    let mut layout = Layout {
-        nodes: nodes.into_iter(),
-        sizes: sizes.into_iter(),
-        views: views.into_iter(),
-    };
+    let mut layout =
+        Layout { nodes: nodes.into_iter(), sizes: sizes.into_iter(), views: views.into_iter() };
     let is_good = shapes.iter().all(|shape| layout.check(shape).is_some());
     Ok((is_good && layout.views.len() == 0).then_some(unpacked))
 }
@@ -268,7 +266,8 @@ impl Layout {
     /// small.
     fn check(&mut self, shape: &Shape) -> Option<u64> {
         let (length, null_count) = self.nodes.next()?;
-        let is_good = (0..=i64::from(i32::MAX)).contains(&length) && (0..=length).contains(&null_count);
+        let is_good =
+            (0..=i64::from(i32::MAX)).contains(&length) && (0..=length).contains(&null_count);
         let length = u64::try_from(length).ok()?;
         if !is_good {
             return None;

@@ -53,7 +53,7 @@ fn check(column_type: ColumnType, sent: ArrayRef, expected: &str) {
 #[test]
 fn every_type_is_read() {
     let rows = rows_of_every_type();
-    assert_eq!(decode(&every_type(), &[rows.clone()]).expect("good rows"), rows);
+    assert_eq!(decode(&every_type(), std::slice::from_ref(&rows)).expect("good rows"), rows);
     for compression in [CompressionType::LZ4_FRAME, CompressionType::ZSTD] {
         let options = IpcWriteOptions::default().try_with_compression(Some(compression)).unwrap();
         let bytes = stream(&[rows.clone(), rows.slice(1, 1)], options);
