@@ -12,6 +12,10 @@ use super::super::{BATCH_EVENTS_MAX, InvalidRows, UNPACKED_BYTES_MAX};
 
 const CONTINUATION: [u8; 4] = [0xff; 4];
 
+/// Bytes the LZ4 frames of one stream may hold, counted by the room their blocks have. Honest
+/// frames have more room than bytes, small ones many times more.
+const LZ4_BYTES_MAX: u64 = 8 * UNPACKED_BYTES_MAX as u64;
+
 /// What the buffers of a column look like.
 enum Shape {
     Null,
@@ -30,6 +34,16 @@ enum Shape {
 struct Shapes {
     columns: Option<Vec<Shape>>,
     dictionaries: BTreeMap<i64, Shape>,
+    unpacked: Unpacked,
+}
+
+/// What the compressed buffers of a stream unpack to.
+#[derive(Default)]
+struct Unpacked {
+    /// As they say themselves.
+    said: u64,
+    /// What LZ4 may make of them, whatever they say.
+    possible: u64,
 }
 
 /// Checks every message of a stream.
@@ -37,7 +51,6 @@ pub(super) fn check_messages(stream: &[u8]) -> Result<(), InvalidRows> {
     let cut_off = || InvalidRows::malformed("the Arrow IPC stream is cut off");
     let mut rest = stream;
     let mut shapes = Shapes::default();
-    let mut unpacked = 0;
     while !rest.is_empty() {
         rest = rest.strip_prefix(&CONTINUATION).unwrap_or(rest);
         let (length, after) = rest.split_first_chunk::<4>().ok_or_else(cut_off)?;
@@ -50,9 +63,10 @@ pub(super) fn check_messages(stream: &[u8]) -> Result<(), InvalidRows> {
             .map_err(|error| InvalidRows::malformed(format!("not an Arrow message: {error}")))?;
         let body_bytes = usize::try_from(message.bodyLength()).map_err(|_| cut_off())?;
         let (body, after) = after.split_at_checked(body_bytes).ok_or_else(cut_off)?;
-        unpacked += shapes.check(message, body)?;
-        if UNPACKED_BYTES_MAX as u64 <= unpacked {
-            return Err(InvalidRows::TooManyUnpackedBytes { bytes: unpacked });
+        shapes.check(message, body)?;
+        let Unpacked { said, possible } = shapes.unpacked;
+        if UNPACKED_BYTES_MAX as u64 <= said || LZ4_BYTES_MAX <= possible {
+            return Err(InvalidRows::TooManyUnpackedBytes { bytes: said.max(possible) });
         }
         rest = after;
     }
@@ -60,8 +74,8 @@ pub(super) fn check_messages(stream: &[u8]) -> Result<(), InvalidRows> {
 }
 
 impl Shapes {
-    /// Checks one message; the bytes it unpacks to where it is compressed.
-    fn check(&mut self, message: ipc::Message<'_>, body: &[u8]) -> Result<u64, InvalidRows> {
+    /// Checks one message.
+    fn check(&mut self, message: ipc::Message<'_>, body: &[u8]) -> Result<(), InvalidRows> {
         let bad = || InvalidRows::malformed("a message of the Arrow IPC stream contradicts itself");
         match message.header_type() {
             MessageHeader::Schema => {
@@ -73,21 +87,22 @@ impl Shapes {
                 let columns =
                     fields.iter().map(|field| self.shape(field)).collect::<Result<_, _>>()?;
                 self.columns = Some(columns);
-                Ok(0)
+                Ok(())
             }
             MessageHeader::RecordBatch => {
                 let batch = message.header_as_record_batch().ok_or_else(bad)?;
                 let columns = self.columns.as_deref().ok_or_else(bad)?;
-                check_batch(columns, batch, body)?.ok_or_else(bad)
+                check_batch(columns, batch, body, &mut self.unpacked)?.ok_or_else(bad)
             }
             MessageHeader::DictionaryBatch => {
                 let dictionary = message.header_as_dictionary_batch().ok_or_else(bad)?;
                 let shape = self.dictionaries.get(&dictionary.id()).ok_or_else(bad)?;
                 let batch = dictionary.data().ok_or_else(bad)?;
-                check_batch(std::slice::from_ref(shape), batch, body)?.ok_or_else(bad)
+                let shape = std::slice::from_ref(shape);
+                check_batch(shape, batch, body, &mut self.unpacked)?.ok_or_else(bad)
             }
             // Decoding refuses other messages by name.
-            _ => Ok(0),
+            _ => Ok(()),
         }
     }
 
@@ -208,19 +223,20 @@ fn byte_width(bits: i32) -> Option<u64> {
     }
 }
 
-/// Lays out a batch; the bytes it unpacks to, or `None` where it contradicts itself.
+/// Lays out a batch; `None` where it contradicts itself.
 fn check_batch(
     shapes: &[Shape],
     batch: ipc::RecordBatch<'_>,
     body: &[u8],
-) -> Result<Option<u64>, InvalidRows> {
+    unpacked: &mut Unpacked,
+) -> Result<Option<()>, InvalidRows> {
     let Ok(row_count) = usize::try_from(batch.length()) else {
         return Ok(None);
     };
     if BATCH_EVENTS_MAX < row_count {
         return Err(InvalidRows::TooManyEvents { count: row_count });
     }
-    let Some((sizes, unpacked)) = buffer_sizes(batch, body) else {
+    let Some(sizes) = buffer_sizes(batch, body, unpacked) else {
         return Ok(None);
     };
     let nodes = batch.nodes().into_iter().flatten();
@@ -229,29 +245,73 @@ fn check_batch(
     let mut layout =
         Layout { nodes: nodes.into_iter(), sizes: sizes.into_iter(), views: views.into_iter() };
     let is_good = shapes.iter().all(|shape| layout.check(shape).is_some());
-    Ok((is_good && layout.views.len() == 0).then_some(unpacked))
+    Ok((is_good && layout.views.len() == 0).then_some(()))
 }
 
-/// The size of each buffer as decoding will have it, and of all that are compressed.
-fn buffer_sizes(batch: ipc::RecordBatch<'_>, body: &[u8]) -> Option<(Vec<u64>, u64)> {
-    let is_compressed = batch.compression().is_some();
+/// The size of each buffer as decoding will have it.
+fn buffer_sizes(
+    batch: ipc::RecordBatch<'_>,
+    body: &[u8],
+    unpacked: &mut Unpacked,
+) -> Option<Vec<u64>> {
+    let codec = batch.compression().map(|compression| compression.codec());
     let mut sizes = Vec::new();
-    let mut unpacked = 0_u64;
     for buffer in batch.buffers().into_iter().flatten() {
         let start = usize::try_from(buffer.offset()).ok()?;
         let length = usize::try_from(buffer.length()).ok()?;
         let bytes = body.get(start..start.checked_add(length)?)?;
-        if !is_compressed || bytes.is_empty() {
+        if codec.is_none() || bytes.is_empty() {
             sizes.push(length as u64);
             continue;
         }
-        let prefix = i64::from_le_bytes(*bytes.first_chunk::<8>()?);
+        let (prefix, frame) = bytes.split_first_chunk::<8>()?;
+        let prefix = i64::from_le_bytes(*prefix);
         // -1 says that this buffer was left as it is.
-        let size = if prefix == -1 { length as u64 - 8 } else { u64::try_from(prefix).ok()? };
+        let size = if prefix == -1 { frame.len() as u64 } else { u64::try_from(prefix).ok()? };
         sizes.push(size);
-        unpacked = unpacked.saturating_add(size);
+        unpacked.said = unpacked.said.saturating_add(size);
+        // The other codec, Zstandard, is told how much it may unpack.
+        if prefix != -1 && codec == Some(ipc::CompressionType::LZ4_FRAME) {
+            unpacked.possible += lz4_bytes_max(frame);
+        }
     }
-    Some((sizes, unpacked))
+    Some(sizes)
+}
+
+/// The most that an LZ4 frame can hold: what its blocks have room for.
+fn lz4_bytes_max(frame: &[u8]) -> u64 {
+    /// A byte of a block stands for at most so many.
+    const RATIO_MAX: u64 = 255;
+    const BLOCK_CHECKSUM: u8 = 1 << 4;
+    const CONTENT_SIZE: u8 = 1 << 3;
+    const DICTIONARY: u8 = 1;
+    const NOT_COMPRESSED: u32 = 1 << 31;
+    let unknown = frame.len() as u64 * RATIO_MAX;
+    let &[0x04, 0x22, 0x4d, 0x18, flags, sizes, ..] = frame else {
+        return unknown;
+    };
+    let block_max = match sizes >> 4 & 7 {
+        4 => 64 << 10,
+        5 => 256 << 10,
+        6 => 1 << 20,
+        _ => 4 << 20,
+    };
+    let optional = |flag, bytes| if flags & flag == 0 { 0 } else { bytes };
+    let head_bytes = 7 + optional(CONTENT_SIZE, 8) + optional(DICTIONARY, 4);
+    let mut rest = frame.get(head_bytes..).unwrap_or_default();
+    let mut bytes_max = 0;
+    while let Some((size, after)) = rest.split_first_chunk::<4>() {
+        let size = u32::from_le_bytes(*size);
+        let length = u64::from(size & !NOT_COMPRESSED);
+        if length == 0 {
+            break;
+        }
+        let is_compressed = size & NOT_COMPRESSED == 0;
+        bytes_max += if is_compressed { block_max.min(length * RATIO_MAX) } else { length };
+        let block_bytes = length as usize + optional(BLOCK_CHECKSUM, 4);
+        rest = after.get(block_bytes..).unwrap_or_default();
+    }
+    bytes_max
 }
 
 /// What is left of a batch's numbers while its arrays are laid out.

@@ -264,9 +264,20 @@ fn bombs_are_refused() {
     let zeroes: ArrayRef = Arc::new(StringArray::from(vec!["\0".repeat(UNPACKED_BYTES_MAX)]));
     let options =
         IpcWriteOptions::default().try_with_compression(Some(CompressionType::ZSTD)).unwrap();
-    let bytes = stream(&[batch([("c", zeroes)])], options);
+    let bytes = stream(&[batch([("c", Arc::clone(&zeroes))])], options);
     assert!(bytes.len() < 1_000_000);
     too_large(decode_ipc(&text_schema, &log_of(&text_schema), bytes));
+
+    // LZ4 unpacks whatever there is, so that a lie about the size changes nothing.
+    let options =
+        IpcWriteOptions::default().try_with_compression(Some(CompressionType::LZ4_FRAME)).unwrap();
+    let long: ArrayRef = Arc::new(StringArray::from(vec!["\0".repeat(9 * UNPACKED_BYTES_MAX)]));
+    let mut bytes = stream(&[batch([("c", long)])], options).to_vec();
+    assert!(bytes.len() < 8_000_000);
+    let said = (9 * UNPACKED_BYTES_MAX as u64).to_le_bytes();
+    let at = bytes.windows(8).position(|window| window == said).expect("the size it says");
+    bytes[at..at + 8].copy_from_slice(&1_000_u64.to_le_bytes());
+    too_large(decode_ipc(&text_schema, &log_of(&text_schema), Bytes::from(bytes)));
 
     let numbers = ["a", "b", "d", "e", "f"].map(|name| column(name, ColumnType::BigInt));
     let wide = [numbers.to_vec(), vec![column("c", ColumnType::Text)]].concat();
