@@ -1,7 +1,7 @@
 //! Prints what each step of the way of a row costs, in nanoseconds a row on one core.
 //!
-//! The rows are those of an access log, ten columns, about 200 bytes as JSON. Not a benchmark of the
-//! node: it shows which step to look at first.
+//! The rows are those of an access log, ten columns, about 200 bytes as JSON. Not a benchmark of
+//! the node: it shows which step to look at first.
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};

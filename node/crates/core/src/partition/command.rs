@@ -38,8 +38,8 @@ pub enum Command {
         /// The owner's time.
         now: Time,
     },
-    /// A producer begins a new life: nothing of its former lives counts after this, and what is known
-    /// of it here is told, so that it can go on where it was.
+    /// A producer begins a new life: nothing of its former lives counts after this, and what is
+    /// known of it here is told, so that it can go on where it was.
     Fence {
         /// The producer.
         producer: ProducerId,

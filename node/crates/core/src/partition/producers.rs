@@ -6,9 +6,9 @@
 //! not at propose: a batch proposed twice, by two owners or by an impatient client, is in the log
 //! twice and counts once.
 //!
-//! An epoch is one life of a producer. A newer one takes over by a fence, which also tells it where to
-//! go on, or by its first batch, whatever becomes of that batch; every older one is fenced from then
-//! on. Sequences go on over epochs.
+//! An epoch is one life of a producer. A newer one takes over by a fence, which also tells it where
+//! to go on, or by its first batch, whatever becomes of that batch; every older one is fenced from
+//! then on. Sequences go on over epochs.
 //!
 //! A producer idle for [`PRODUCER_IDLE_MAX`] is forgotten, by the times in the log only. It is then
 //! as one that was never seen: its next batch must have sequence 0.

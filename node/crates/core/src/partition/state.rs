@@ -46,8 +46,8 @@ pub enum Outcome {
     Clock,
     /// A producer's new life began.
     Fenced {
-        /// What this partition knows of the producer; its epoch is newer where another life took over
-        /// meanwhile.
+        /// What this partition knows of the producer; its epoch is newer where another life took
+        /// over meanwhile.
         known: ProducerState,
     },
 }

@@ -239,7 +239,11 @@ proptest! {
     }
 
     #[test]
-    fn arbitrary_bytes_never_panic(bytes in vec(any::<u8>(), 0..200), version in 0..2_u8, kind in 0..4_u8) {
+    fn arbitrary_bytes_never_panic(
+        bytes in vec(any::<u8>(), 0..200),
+        version in 0..2_u8,
+        kind in 0..5_u8,
+    ) {
         let mut likely = vec![version, kind];
         likely.extend_from_slice(&bytes);
         for bytes in [bytes, likely] {
@@ -253,7 +257,11 @@ proptest! {
     }
 
     #[test]
-    fn damaged_commands_never_panic(command in meta_commands(), at in any::<u16>(), bit in 0..8_u8) {
+    fn damaged_commands_never_panic(
+        command in meta_commands(),
+        at in any::<u16>(),
+        bit in 0..8_u8,
+    ) {
         let mut bytes = command.encode().to_vec();
         let at = usize::from(at) % bytes.len();
         bytes[at] ^= 1 << bit;
@@ -270,7 +278,8 @@ proptest! {
     fn the_catalogue_restarts_anywhere(commands in vec(meta_commands(), 0..20)) {
         let commands: Vec<_> = commands.iter().map(MetaCommand::encode).collect();
         let meta: Meta = check_restarts(&commands);
-        let mut groups: Vec<_> = meta.streams().values().flat_map(|stream| &stream.groups).collect();
+        let streams = meta.streams().values();
+        let mut groups: Vec<_> = streams.flat_map(|stream| &stream.groups).collect();
         groups.sort();
         groups.dedup();
         let given: usize = meta.streams().values().map(|stream| stream.groups.len()).sum();
@@ -289,8 +298,8 @@ proptest! {
         }
     }
 
-    /// Producers send all their batches, with any losses and repetitions on the way; who goes on until
-    /// every batch is answered has each of them in the partition exactly once.
+    /// Producers send all their batches, with any losses and repetitions on the way; who goes on
+    /// until every batch is answered has each of them in the partition exactly once.
     #[test]
     fn retries_end_with_every_batch_once(faults in vec((0..3_u64, 0..4_u8), 0..80)) {
         let mut partition = Partition::default();
