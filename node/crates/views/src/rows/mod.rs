@@ -2,7 +2,7 @@
 //!
 //! [`decode_ipc`] and [`decode_json`] read what came over the wire, [`conform`] fits Arrow columns
 //! to those of a stream, [`split`] deals rows out to partitions, [`encode_payload`] and
-//! [`decode_payload`] are the form rows have in the log, [`concat`] and [`keep`] join and pick.
+//! [`decode_payload`] are the form rows have in the log, [`concat()`] and [`keep`] join and pick.
 //!
 //! A batch is good as a whole or refused as a whole; the refusal names the row, counted from 0, and
 //! the column. Nothing here panics on what a client sends.
