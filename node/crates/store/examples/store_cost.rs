@@ -63,6 +63,7 @@ impl Machine for Nothing {
 
 fn main() {
     let root = std::env::temp_dir().join(format!("store-cost-{}", std::process::id()));
+    fresh(&root.join("fresh"));
     for blob_files in [true, false] {
         for entry_bytes in [64 << 10, 256 << 10, 1 << 20] {
             let dir = root.join(format!("log-{blob_files}-{entry_bytes}"));
@@ -78,6 +79,23 @@ fn main() {
     std::fs::remove_dir_all(&root).expect("remove what was written");
 }
 
+/// Memory and time of a store with nothing in it.
+fn fresh(dir: &Path) {
+    let before = resident_bytes();
+    let start = Instant::now();
+    let store = Store::open(dir, StoreOptions::new(Arc::new(Monotonic(start)))).expect("open");
+    let took = start.elapsed();
+    let mib = (resident_bytes() - before) >> 20;
+    print(&format!("fresh store: {mib} MiB resident, opened in {} ms", took.as_millis()));
+    drop(store);
+}
+
+fn resident_bytes() -> u64 {
+    let statm = std::fs::read_to_string("/proc/self/statm").expect("Linux");
+    let pages: u64 = statm.split(' ').nth(1).and_then(|pages| pages.parse().ok()).unwrap_or(0);
+    pages * 4_096
+}
+
 /// One task in flight for each group, as single-voter groups with a waiting producer have it.
 fn write_log(dir: &Path, blob_files: bool, entry_bytes: usize) {
     let mut options = StoreOptions::new(Arc::new(Monotonic(Instant::now())));
@@ -85,7 +103,8 @@ fn write_log(dir: &Path, blob_files: bool, entry_bytes: usize) {
     let store = Store::open(dir, options).expect("open");
     let (sender, durable) = mpsc::channel();
     let mut replicas = BTreeMap::new();
-    let payload = Bytes::from((0..entry_bytes).map(|n| ((n * 7919) >> 3) as u8).collect::<Vec<_>>());
+    let payload =
+        Bytes::from((0..entry_bytes).map(|n| ((n * 7919) >> 3) as u8).collect::<Vec<_>>());
     for group in (0..GROUPS).map(GroupId) {
         store.create_group(group, &[NodeId(1)]).expect("create");
         let restored = store.load(group).expect("load").restored;
@@ -107,7 +126,7 @@ fn write_log(dir: &Path, blob_files: bool, entry_bytes: usize) {
         submit(group, replica, Input::Campaign);
     }
     let (limit_bytes, limit_time) = (768 << 20, Duration::from_millis(2_000));
-    let start = Instant::now();
+    let (start, cpu_before) = (Instant::now(), cpu());
     let mut waits = Vec::new();
     let mut bytes = 0;
     let mut in_flight = GROUPS;
@@ -138,13 +157,28 @@ fn write_log(dir: &Path, blob_files: bool, entry_bytes: usize) {
     let syncs = metrics.sync_micros.count().max(1);
     print(&format!(
         "log writer, {GROUPS} groups, {:4} KiB entries, blob files {blob_files:5}: {:6.0} MB/s, \
-         {:4.1} tasks a sync, sync {:5} us mean, wait p50 {:6} us p99 {:6} us",
+         {:4.1} tasks a sync, sync {:5} us mean, wait p50 {:6} us p99 {:6} us, \
+         {:4.0} us CPU a MB",
         entry_bytes >> 10,
         bytes as f64 / 1e6 / seconds,
         metrics.batch_tasks.sum() as f64 / syncs as f64,
         metrics.sync_micros.sum() / syncs,
         waits[waits.len() / 2].as_micros(),
         waits[waits.len() * 99 / 100].as_micros(),
+        (cpu() - cpu_before).as_micros() as f64 / (bytes as f64 / 1e6),
+    ));
+    drop((writer, replicas, store));
+    let start = Instant::now();
+    let store =
+        Store::open(dir, StoreOptions::new(Arc::new(Monotonic(start)))).expect("open again");
+    let opened = start.elapsed();
+    let entries: usize = (0..GROUPS)
+        .map(|group| store.load(GroupId(group)).expect("load").restored.entries.len())
+        .sum();
+    print(&format!(
+        "  restart: opened in {} ms, {entries} entries loaded in {} ms",
+        opened.as_millis(),
+        (start.elapsed() - opened).as_millis(),
     ));
 }
 
@@ -163,8 +197,22 @@ fn plain_file(path: &Path, chunk_bytes: usize) {
             file.sync_data().expect("sync");
         }
         let rate = bytes as f64 / 1e6 / start.elapsed().as_secs_f64();
-        print(&format!("plain file, {:4} KiB a sync: {rate:6.0} MB/s", (sizes * chunk_bytes) >> 10));
+        print(&format!(
+            "plain file, {:4} KiB a sync: {rate:6.0} MB/s",
+            (sizes * chunk_bytes) >> 10
+        ));
     }
+}
+
+/// Processor time of all threads so far: unlike the wall clock it says the same on a busy machine.
+fn cpu() -> Duration {
+    let mut nanos = 0;
+    for task in std::fs::read_dir("/proc/self/task").expect("Linux") {
+        let path = task.expect("a thread").path().join("schedstat");
+        let text = std::fs::read_to_string(path).unwrap_or_default();
+        nanos += text.split(' ').next().and_then(|word| word.parse().ok()).unwrap_or(0);
+    }
+    Duration::from_nanos(nanos)
 }
 
 fn seal(dir: &Path, rows: &[RecordBatch]) {
@@ -177,41 +225,42 @@ fn seal(dir: &Path, rows: &[RecordBatch]) {
     let number = PartitionNumber(0);
     let log = PartitionLog::open(&store, group, stream, number, schema, vec![]).expect("open");
     let mut end = Offset::ZERO;
-    let start = Instant::now();
+    let start = cpu();
     for batch in rows {
         log.append(end, Time(0), batch.clone()).expect("append");
         end = end.advance(batch.num_rows() as u64);
     }
-    let appending = start.elapsed();
+    let appending = cpu() - start;
     let tail_bytes = log.view().tail_bytes;
+    let start = cpu();
     cut(&store, &log, 1, end);
-    let metrics = store.metrics();
+    let encoding = cpu() - start;
     let view = log.view();
     let per_row = |nanos: u128| nanos as f64 / end.0 as f64;
     print(&format!(
         "seal: append {:4.1} ns/row, encode {:5.1} ns/row, {:5.1} bytes/row in memory, {:5.1} on disk",
         per_row(appending.as_nanos()),
-        per_row(u128::from(metrics.seal_micros.get()) * 1_000),
+        per_row(encoding.as_nanos()),
         tail_bytes as f64 / end.0 as f64,
         view.segments[0].file_bytes as f64 / end.0 as f64,
     ));
-    let start = Instant::now();
+    let start = cpu();
     let read: usize = view.segments[0]
         .read(log.schema())
         .expect("open")
         .map(|batch| batch.expect("read").num_rows())
         .sum();
     assert_eq!(read as u64, end.0);
-    print(&format!("seal: read all columns {:5.1} ns/row", per_row(start.elapsed().as_nanos())));
+    print(&format!("seal: read all columns {:5.1} ns/row", per_row((cpu() - start).as_nanos())));
     for column in 0..rows[0].num_columns() {
         one_column(&store, rows, column, u64::try_from(column).expect("few") + 2);
     }
-    let start = Instant::now();
+    let start = cpu();
     for n in 0..100_000 {
         log.append(end, Time(0), rows[0].slice(n % BATCH_ROWS, 1)).expect("append");
         end = end.advance(1);
     }
-    print(&format!("tail: {:4.0} ns for a single event", start.elapsed().as_nanos() as f64 / 1e5));
+    print(&format!("tail: {:4.0} ns for a single event", (cpu() - start).as_nanos() as f64 / 1e5));
 }
 
 fn one_column(store: &Store, rows: &[RecordBatch], column: usize, group: u64) {
@@ -229,12 +278,12 @@ fn one_column(store: &Store, rows: &[RecordBatch], column: usize, group: u64) {
         log.append(end, Time(0), batch).expect("append");
         end = end.advance(count);
     }
-    let before = store.metrics().seal_micros.get();
+    let start = cpu();
     cut(store, &log, 1, end);
-    let nanos = (store.metrics().seal_micros.get() - before) * 1_000;
+    let encoding = cpu() - start;
     let segment = Arc::clone(&log.view().segments[0]);
     let file = std::fs::File::open(&segment.path).expect("open");
-    let start = Instant::now();
+    let start = cpu();
     let reader = parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder::try_new(file)
         .and_then(|builder| builder.with_batch_size(8_192).build())
         .expect("open");
@@ -242,8 +291,8 @@ fn one_column(store: &Store, rows: &[RecordBatch], column: usize, group: u64) {
     assert_eq!(read as u64, end.0);
     print(&format!(
         "column {name:14} encode {:5.1} ns, decode {:5.1} ns, {:5.2} bytes",
-        nanos as f64 / end.0 as f64,
-        start.elapsed().as_nanos() as f64 / end.0 as f64,
+        encoding.as_nanos() as f64 / end.0 as f64,
+        (cpu() - start).as_nanos() as f64 / end.0 as f64,
         segment.file_bytes as f64 / end.0 as f64,
     ));
 }

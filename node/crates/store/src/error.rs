@@ -121,6 +121,16 @@ impl StoreError {
         move |error| StoreError::Database { action, reason: error.into_string() }
     }
 
+    /// Damage that a database found by its own checksums, as damage of the group that was read.
+    pub(crate) fn of_group(self, group: GroupId) -> StoreError {
+        match self {
+            StoreError::Database { reason, .. } if reason.starts_with("Corruption") => {
+                StoreError::Corrupt { group, what: "the stored state", place: reason }
+            }
+            other => other,
+        }
+    }
+
     pub(crate) fn corrupt(
         group: GroupId,
         what: &'static str,

@@ -157,7 +157,9 @@ impl PartitionLog {
         if rows.num_rows() == 0 {
             return Ok(());
         }
-        if rows.schema().fields() != self.schema.fields() {
+        let same = Arc::ptr_eq(rows.schema_ref(), &self.schema)
+            || rows.schema_ref().fields() == self.schema.fields();
+        if !same {
             return Err(self.wrong_rows(format!("their schema is {:?}", rows.schema())));
         }
         let mut batch = TailBatch::new(first, appended_at, rows);

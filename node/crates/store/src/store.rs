@@ -155,7 +155,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::Corrupt`] naming what is damaged: this group must not be served, others may.
     pub fn load(&self, group: GroupId) -> Result<StoredGroup, StoreError> {
-        load(&self.shared, group)
+        load(&self.shared, group).map_err(|error| error.of_group(group))
     }
 
     /// Hands writes to the one thread that makes them durable.

@@ -11,8 +11,9 @@ use std::sync::{Arc, OnceLock};
 
 use alluvium_core::ids::Offset;
 use alluvium_core::time::Time;
-use arrow::array::{Array, RecordBatch};
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::compute::concat_batches;
+use arrow::datatypes::DataType;
 
 /// Rows from which a batch is left as it is: what a scan takes at a time.
 const SETTLED_ROWS: usize = 4_096;
@@ -23,8 +24,9 @@ const SETTLED_BYTES: u64 = 1 << 20;
 /// So many batches of one size become one of the next size.
 const FAN_IN: usize = 16;
 
-/// Batches in one shared chunk.
-const CHUNK_BATCHES: usize = 64;
+/// Batches in one shared chunk: the next view copies fewer pointers than this, and one for each
+/// chunk when a chunk becomes full.
+const CHUNK_BATCHES: usize = 16;
 
 /// Events with dense offsets, in the segment schema.
 pub struct TailBatch {
@@ -205,11 +207,30 @@ impl TailBuilder {
 
 /// Memory of the rows themselves: a batch that is a view into a larger buffer counts its own part.
 fn rows_bytes(rows: &RecordBatch) -> u64 {
-    let bytes = |column: &dyn Array| match column.to_data().get_slice_memory_size() {
-        Ok(bytes) => bytes as u64,
-        Err(_) => column.get_array_memory_size() as u64,
+    rows.columns().iter().map(|column| column_bytes(column)).sum()
+}
+
+fn column_bytes(column: &ArrayRef) -> u64 {
+    let rows = column.len();
+    let nulls = if column.nulls().is_some() { rows.div_ceil(8) } else { 0 };
+    // The usual types without a detour: this runs for every append.
+    let values = match column.data_type() {
+        DataType::Utf8 => text_bytes(column.as_string::<i32>().value_offsets()),
+        DataType::Binary => text_bytes(column.as_binary::<i32>().value_offsets()),
+        other => match other.primitive_width() {
+            Some(width) => width * rows,
+            None => match column.to_data().get_slice_memory_size() {
+                Ok(bytes) => return bytes as u64,
+                Err(_) => column.get_array_memory_size(),
+            },
+        },
     };
-    rows.columns().iter().map(|column| bytes(column)).sum()
+    (values + nulls) as u64
+}
+
+fn text_bytes(offsets: &[i32]) -> usize {
+    let text = offsets.last().zip(offsets.first()).map_or(0, |(last, first)| last - first);
+    size_of_val(offsets) + usize::try_from(text).unwrap_or(0)
 }
 
 impl fmt::Debug for TailBatch {
@@ -226,8 +247,8 @@ impl fmt::Debug for Tail {
 
 #[cfg(test)]
 mod tests {
-    use arrow::array::{AsArray, Int64Array};
-    use arrow::datatypes::{DataType, Field, Int64Type, Schema};
+    use arrow::array::Int64Array;
+    use arrow::datatypes::{Field, Int64Type, Schema};
     use proptest::prelude::*;
 
     use super::*;

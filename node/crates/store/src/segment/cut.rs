@@ -17,7 +17,7 @@ use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::datatypes::{DataType, Date32Type, TimeUnit, TimestampMicrosecondType};
 use rocksdb::WriteBatch;
 
-use super::encode::{Content, Encoder, Packing};
+use super::encode::{Content, Encoder};
 use super::{ColumnStatistics, Segment, file_name, manifest};
 use crate::checkpoints;
 use crate::error::StoreError;
@@ -165,7 +165,7 @@ fn write_tail(log: &PartitionLog, end: Offset) -> Result<Option<Arc<Segment>>, S
     let before = shared.options.clock.elapsed();
     let id = shared.take_segment_id();
     let content = write_file(shared, log.group(), id, |temporary| {
-        let mut encoder = Encoder::create(log.group(), temporary, log.schema(), Packing::Fast)?;
+        let mut encoder = Encoder::create(log.group(), temporary, log.schema())?;
         batches.iter().try_for_each(|batch| encoder.write(batch))?;
         encoder.finish()
     })?;

@@ -15,7 +15,7 @@ use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData, ParquetMetaDataR
 use rocksdb::WriteBatch;
 
 use super::encode::{
-    CheckedFile, Content, Encoder, Packing, ROW_GROUP_ROWS, failed, file_schema, properties, seal,
+    CheckedFile, Content, Encoder, ROW_GROUP_ROWS, failed, file_schema, properties, seal,
 };
 use super::{ColumnStatistics, Segment, cut, manifest, statistics};
 use crate::error::StoreError;
@@ -187,7 +187,7 @@ fn encode_again(
     temporary: &Path,
     stopping: &AtomicBool,
 ) -> Result<Content, StoreError> {
-    let mut encoder = Encoder::create(log.group(), temporary, log.schema(), Packing::Small)?;
+    let mut encoder = Encoder::create(log.group(), temporary, log.schema())?;
     for input in inputs {
         for batch in input.read(log.schema())? {
             if stopping.load(std::sync::atomic::Ordering::Relaxed) {
@@ -213,7 +213,7 @@ fn splice(
     };
     let file = std::fs::File::create(temporary).map_err(StoreError::io("create", temporary))?;
     let schema = file_schema(log.schema());
-    let properties = properties(&schema, Packing::Fast).map_err(failed(group, temporary))?;
+    let properties = properties(&schema).map_err(failed(group, temporary))?;
     let options = ArrowWriterOptions::new().with_properties(properties);
     let (mut writer, _) =
         ArrowWriter::try_new_with_options(CheckedFile::new(file), schema, options)

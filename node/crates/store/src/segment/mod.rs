@@ -224,6 +224,10 @@ pub(crate) fn clear_files(
     let root = shared.dir.join("segments");
     let none = BTreeSet::new();
     for dir in list(&root)? {
+        if !dir.is_dir() {
+            tracing::warn!(path = %dir.display(), "a file that is not ours; left alone");
+            continue;
+        }
         let group = name(&dir).parse().ok().map(GroupId);
         let ids = group.and_then(|group| known.get(&group));
         for path in list(&dir)? {

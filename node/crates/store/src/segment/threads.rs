@@ -314,8 +314,8 @@ fn failed(shared: &Shared, log: &PartitionLog, error: &StoreError) {
 
 #[allow(unsafe_code, reason = "no wrapper of this call is in the tree")]
 fn give_way(nice: i32) {
-    // SAFETY: the call takes plain numbers and touches no memory of ours. Of the "process" 0, Linux takes
-    // the calling thread alone.
+    // SAFETY: the call takes plain numbers and touches no memory of ours. Of the "process" 0, Linux
+    // takes the calling thread alone.
     let refused = unsafe { nix::libc::setpriority(nix::libc::PRIO_PROCESS, 0, nice) } != 0;
     if refused {
         tracing::debug!("cannot lower the priority of a thread");

@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::rig::{Rig, options};
+use super::rig::{Rig, copy_dir, options};
 
 #[derive(Clone, Debug)]
 enum Step {
@@ -11,6 +11,7 @@ enum Step {
     Retain(prop::sample::Index),
     Settle,
     Reopen,
+    Crash,
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -20,6 +21,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => any::<prop::sample::Index>().prop_map(Step::Retain),
         1 => Just(Step::Settle),
         1 => Just(Step::Reopen),
+        1 => Just(Step::Crash),
     ]
 }
 
@@ -29,7 +31,7 @@ proptest! {
 
     #[test]
     fn the_log_is_the_model(steps in prop::collection::vec(step(), 1..40)) {
-        let dir = tempfile::tempdir().unwrap();
+        let mut dir = tempfile::tempdir().unwrap();
         let mut rig = Rig::open(dir.path(), options()).unwrap();
         let (mut start, mut end) = (0, 0);
         for step in steps {
@@ -51,6 +53,17 @@ proptest! {
                 }
                 Step::Reopen => {
                     drop(rig);
+                    rig = Rig::open(dir.path(), options()).unwrap();
+                    rig.retain(start);
+                }
+                Step::Crash => {
+                    // What a process that is gone from one moment to the next leaves: nothing was
+                    // flushed. Crashes in the middle of sealing are in `crash.rs`.
+                    let copy = tempfile::tempdir().unwrap();
+                    rig.settle();
+                    copy_dir(dir.path(), copy.path());
+                    drop(rig);
+                    dir = copy;
                     rig = Rig::open(dir.path(), options()).unwrap();
                     rig.retain(start);
                 }

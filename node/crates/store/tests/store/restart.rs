@@ -4,7 +4,8 @@ use std::sync::{Arc, Mutex, mpsc};
 
 use alluvium_core::ids::{GroupId, Index, NodeId, Term};
 use alluvium_core::replica::{
-    EntryKind, HardState, Input, LogEntry, Machine, Replica, ReplicaConfig, Writes,
+    Checkpoint, EntryKind, HardState, Input, LogEntry, LogPosition, Machine, Replica,
+    ReplicaConfig, Writes,
 };
 use alluvium_store::{Identity, Store, StoreError, SubmitError, WriteTask};
 use bytes::Bytes;
@@ -118,6 +119,7 @@ fn write(store: &Store, step: Writes) {
     let mut writes = effects.writes.unwrap();
     writes.hard_state = step.hard_state;
     writes.entries = step.entries;
+    writes.install = step.install;
     let done = Box::new(move |_, _| sender.send(()).unwrap());
     store.log_writer().submit(WriteTask { writes, held: effects.held, done }).unwrap();
     durable.recv().unwrap();
@@ -158,6 +160,53 @@ fn entries_behind_a_conflict_are_gone() {
     let stored = store.load(GroupId(0)).unwrap();
     assert_eq!(stored.restored.entries, [entries(1..=2, 1), entries(3..=3, 4)].concat());
     assert_eq!(stored.restored.hard_state, state);
+}
+
+#[test]
+fn an_installed_checkpoint_replaces_what_was_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path(), options()).unwrap();
+    store.create_group(GroupId(0), &[NODE]).unwrap();
+    let state = HardState { term: Term(9), vote: None, commit: Index(3) };
+    write(&store, writes(Some(state), entries(1..=9, 1)));
+    let checkpoint = Checkpoint {
+        position: LogPosition { index: Index(20), term: Term(8) },
+        voters: vec![NODE, NodeId(2), NodeId(3)],
+        state: Bytes::copy_from_slice(&7_u64.to_le_bytes()),
+    };
+    let install = Some(checkpoint.clone());
+    write(&store, Writes { install, ..writes(None, entries(21..=22, 8)) });
+    drop(store);
+    let store = Store::open(dir.path(), options()).unwrap();
+    let stored = store.load(GroupId(0)).unwrap();
+    assert_eq!(stored.restored.truncated, checkpoint.position);
+    assert_eq!(stored.restored.voters, checkpoint.voters);
+    assert_eq!(stored.restored.hard_state, HardState { commit: Index(20), ..state });
+    assert_eq!(stored.restored.entries, entries(21..=22, 8));
+    assert_eq!(stored.checkpoint, Some(checkpoint.state));
+}
+
+#[test]
+fn a_log_with_a_hole_is_damaged() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path(), options()).unwrap();
+    store.create_groups(&[GroupId(0), GroupId(1)], &[NODE]).unwrap();
+    write(&store, writes(None, [entries(1..=2, 1), entries(4..=4, 1)].concat()));
+    let error = store.load(GroupId(0)).unwrap_err();
+    assert!(error.is_damage());
+    assert_eq!(error.to_string(), "the log of g0 is damaged: entry i3 is missing, i4 follows");
+    store.load(GroupId(1)).expect("the other group is whole");
+}
+
+#[test]
+fn a_log_that_ends_before_its_commit_is_damaged() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path(), options()).unwrap();
+    store.create_group(GroupId(0), &[NODE]).unwrap();
+    let state = HardState { term: Term(1), vote: None, commit: Index(3) };
+    write(&store, writes(Some(state), entries(1..=2, 1)));
+    let error = store.load(GroupId(0)).unwrap_err();
+    assert_eq!(error.to_string(), "the log of g0 is damaged: it ends at i2, but i3 is committed");
 }
 
 #[test]
