@@ -37,8 +37,12 @@ pub enum Event {
     MessageLost,
     /// A message doubled.
     MessageDoubled,
+    /// A node heard that another one does not hear it.
+    Unreachable,
     /// A node paused.
     Pause,
+    /// A replica took several inputs in one step.
+    InputsTogether,
     /// A batch acknowledged.
     BatchAcked,
     /// A batch sent again.
@@ -61,10 +65,12 @@ pub enum Event {
     ReadRefused,
     /// The voters changed.
     VotersChanged,
+    /// Old events were forgotten.
+    Retained,
 }
 
 impl Event {
-    const ALL: [Event; 28] = [
+    const ALL: [Event; 31] = [
         Event::LeaderElected,
         Event::Crash,
         Event::CrashAtWrite,
@@ -81,7 +87,9 @@ impl Event {
         Event::OneWaySplit,
         Event::MessageLost,
         Event::MessageDoubled,
+        Event::Unreachable,
         Event::Pause,
+        Event::InputsTogether,
         Event::BatchAcked,
         Event::BatchRetried,
         Event::DuplicateRecognised,
@@ -93,6 +101,7 @@ impl Event {
         Event::ReadAnswered,
         Event::ReadRefused,
         Event::VotersChanged,
+        Event::Retained,
     ];
 }
 

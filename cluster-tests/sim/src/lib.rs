@@ -5,9 +5,9 @@
 //! happens, so a failure is replayed by its seed. What no single node can check is checked by an
 //! oracle that sees everything, when it happens.
 //!
-//! Reading order: [`plan`] (what a seed draws), [`world`] (events in order), `shell` (what a node does
-//! with its replica), [`disk`], [`load`], `faults`, [`oracle`] (the promises), [`mutant`] (being wrong
-//! on purpose), [`run`](mod@run).
+//! Reading order: [`plan`] (what a seed draws), [`world`] (events in order), `shell` (what a node
+//! does with its replica), [`disk`], [`load`], `faults`, [`oracle`] (the promises), [`mutant`]
+//! (being wrong on purpose), [`run`](mod@run).
 //!
 //! Not simulated: bytes on a real disk (the store's tests), real processes and sockets (the
 //! end-to-end tests), a machine that lies about its syncs.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use alluvium_core::ids::{GroupId, NodeId, RequestId};
-use alluvium_core::replica::{LogPosition, Machine as _, Replica, ReplicaConfig, Role};
+use alluvium_core::replica::{Input, LogPosition, Machine as _, Replica, ReplicaConfig, Role};
 
 use crate::disk::Disk;
 use crate::load::Call;
@@ -52,6 +52,8 @@ pub struct Node {
     pub requests: BTreeMap<RequestId, Waiting>,
     /// Batches not proposed yet.
     pub gathered: Vec<(Call, Vec<Value>)>,
+    /// Inputs not taken yet.
+    pub inbox: Vec<Input>,
     /// Commands of the machine that the oracle has seen.
     pub witnessed: usize,
 }
@@ -71,6 +73,7 @@ impl Node {
             tick: 0,
             requests: BTreeMap::new(),
             gathered: Vec::new(),
+            inbox: Vec::new(),
             witnessed: 0,
         }
     }
@@ -98,6 +101,7 @@ impl Node {
         self.paused_until = 0;
         self.requests.clear();
         self.gathered.clear();
+        self.inbox.clear();
     }
 
     /// Whether it leads, as far as it knows.

@@ -71,7 +71,7 @@ impl Oracle {
         ensure(Invariant::OneLeaderPerTerm, known == node, || {
             format!("{known} and {node} both lead {term}")
         })?;
-        // A candidate may win an old term late: what was agreed in newer ones is none of its business.
+        // A candidate may win an old term late: what was agreed in newer ones does not concern it.
         for (&index, agreed) in self.agreed.iter().filter(|(_, agreed)| agreed.term < term) {
             let at = LogPosition { index, term: agreed.term };
             ensure(Invariant::LeaderComplete, stored.has(at), || {
@@ -159,8 +159,8 @@ impl Oracle {
         Ok(())
     }
 
-    /// I4 and I17: a replica executed the command at `at` and is in `state` since. Gives whether it is
-    /// the first to.
+    /// I4 and I17: a replica executed the command at `at` and is in `state` since. Gives whether it
+    /// is the first to.
     ///
     /// # Errors
     /// When another replica executed something else there, or is in another state.

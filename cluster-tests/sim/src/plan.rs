@@ -65,6 +65,8 @@ pub struct Plan {
     pub think: u64,
     /// How long a node waits for more batches before it proposes.
     pub linger: u64,
+    /// How long a node's inputs wait for each other, at most.
+    pub drain: u64,
     /// Answers and requests of producers lost, of a thousand.
     pub client_loss: u64,
     /// Mean time between two lives of a producer.
@@ -96,6 +98,7 @@ impl Plan {
         let drift = maybe(1, 80);
         let client_loss = maybe(1, 100);
         let reopen_every = maybe(2 * SECOND, 10 * SECOND);
+        let drain = maybe(MILLI / 10, 5 * MILLI);
         let change_every = maybe(2 * SECOND, 8 * SECOND);
         Plan {
             faults_end: chance.between(20 * SECOND, 90 * SECOND),
@@ -124,6 +127,7 @@ impl Plan {
             window: usize::try_from(chance.between(1, 6)).expect("a small number"),
             think: chance.between(10 * MILLI, 120 * MILLI),
             linger: chance.between(0, 3 * MILLI),
+            drain,
             client_loss,
             reopen_every,
             read_every: chance.between(50 * MILLI, 500 * MILLI),

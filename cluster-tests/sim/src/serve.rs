@@ -1,7 +1,7 @@
 //! What a node does for callers: it gathers batches, proposes them together, and answers each when
 //! its outcome is known.
 
-use alluvium_core::ids::{Epoch, NodeId, ProducerId, RequestId};
+use alluvium_core::ids::{Epoch, NodeId, Offset, ProducerId, RequestId};
 use alluvium_core::invariant::Invariant;
 use alluvium_core::partition::{Append, Command, Outcome, Part, PartOutcome};
 use alluvium_core::replica::Input;
@@ -68,12 +68,19 @@ impl World {
         }
         let append = Append { appended_at, parts, payload: payload.into() };
         self.propose(id, &Command::Append(append), Waiting::Append(calls))?;
-        // Time goes on for idle producers too, as the owner's clock says.
         if self.node(id).leads() && self.chance.once_in(50) {
-            let now = self.clock(id);
-            return self.propose(id, &Command::Clock { now }, Waiting::Upkeep);
+            return self.keep_up(id);
         }
         Ok(())
+    }
+
+    /// What an owner proposes by itself: time goes on for idle producers too, and old events go.
+    fn keep_up(&mut self, id: NodeId) -> Result<(), Violation> {
+        let now = self.clock(id);
+        let some = self.chance.between(0, self.oracle.event_count() / 2 + 1);
+        let retain = Command::Retain { start: Offset(some) };
+        let command = if self.chance.coin() { Command::Clock { now } } else { retain };
+        self.propose(id, &command, Waiting::Upkeep)
     }
 
     /// The outcome of a request is known.
@@ -96,7 +103,8 @@ impl World {
                     if newer { Answer::Fenced } else { Answer::Opened { next: known.next.0 } };
                 self.call(Happening::Answered(call, answer));
             }
-            (Waiting::Upkeep, Outcome::Clock | Outcome::Retained { .. }) => {}
+            (Waiting::Upkeep, Outcome::Clock) => {}
+            (Waiting::Upkeep, Outcome::Retained { .. }) => self.coverage.count(Event::Retained),
             (waiting, outcome) => {
                 let seen = format!("{id} {request}: {waiting:?} got {outcome:?}");
                 return Err(Violation::new(Invariant::AckedExactlyOnce, seen));

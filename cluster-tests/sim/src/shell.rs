@@ -51,11 +51,48 @@ impl World {
         self.feed(to, Input::Message(envelope))
     }
 
-    /// Gives an input to a node's replica, unless it is down, and does what comes back.
+    /// Gives an input to a node's replica, unless it is down, and does what comes back. In some
+    /// runs inputs wait for each other and are taken together, as from a mailbox.
     pub(crate) fn feed(&mut self, id: NodeId, input: Input) -> Result<(), Violation> {
+        let drain = self.plan.drain;
+        let node = self.node(id);
+        let Some(replica) = &mut node.replica else { return Ok(()) };
+        if drain == 0 {
+            let effects = replica.step(input);
+            return self.perform(id, effects);
+        }
+        node.inbox.push(input);
+        if node.inbox.len() == 1 {
+            let boot = node.boot;
+            let delay = self.chance.between(0, drain);
+            self.after(delay, Happening::Drain(id, boot));
+        }
+        Ok(())
+    }
+
+    /// A node takes what waits in its mailbox.
+    pub(crate) fn drain(&mut self, id: NodeId, boot: u64) -> Result<(), Violation> {
+        if self.node(id).boot != boot {
+            return Ok(());
+        }
+        if let Some(until) = self.paused(id) {
+            self.at(until, Happening::Drain(id, boot));
+            return Ok(());
+        }
+        let node = self.node(id);
+        let inputs = std::mem::take(&mut node.inbox);
+        if 1 < inputs.len() {
+            self.coverage.count(Event::InputsTogether);
+        }
         let Some(replica) = &mut self.node(id).replica else { return Ok(()) };
-        let effects = replica.step(input);
+        let effects = replica.step_all(inputs);
         self.perform(id, effects)
+    }
+
+    /// A node hears that its messages to another one do not get through.
+    pub(crate) fn cut_off(&mut self, id: NodeId, node: NodeId) -> Result<(), Violation> {
+        self.coverage.count(Event::Unreachable);
+        self.feed(id, Input::Unreachable { node })
     }
 
     fn perform(&mut self, id: NodeId, effects: Effects<Outcome>) -> Result<(), Violation> {
@@ -128,8 +165,8 @@ impl World {
         Ok(())
     }
 
-    /// I6. Where the voters change, a majority of one of the sets there ever were must do: which one
-    /// counted, only the leader knew.
+    /// I6. Where the voters change, a majority of one of the sets there ever were must do: which
+    /// one counted, only the leader knew.
     fn durable_on_majority(&mut self, id: NodeId, at: LogPosition) -> Result<(), Violation> {
         let voters = replica(self.node(id).replica.as_ref()).voters();
         self.voter_sets.insert(voters);

@@ -33,6 +33,10 @@ pub enum Happening {
     Synced(NodeId, u64),
     /// A node proposes what it gathered.
     Flush(NodeId, u64),
+    /// A node takes the inputs that wait.
+    Drain(NodeId, u64),
+    /// A node hears that another one does not hear it.
+    CutOff(NodeId, NodeId),
     /// A node makes a checkpoint.
     Checkpoint(NodeId, u64),
     /// A request arrives at a node.
@@ -215,6 +219,8 @@ impl World {
             Happening::Arrive(envelope) => self.arrive(envelope),
             Happening::Synced(id, boot) => self.synced(id, boot),
             Happening::Flush(id, boot) => self.flush(id, boot),
+            Happening::Drain(id, boot) => self.drain(id, boot),
+            Happening::CutOff(id, node) => self.cut_off(id, node),
             Happening::Checkpoint(id, boot) => self.checkpoint(id, boot),
             Happening::Asked(id, ask) => self.asked(id, ask),
             Happening::Answered(call, answer) => self.answered(call, answer),
@@ -278,6 +284,10 @@ impl World {
 
     fn times_sent(&mut self, envelope: &Envelope) -> u64 {
         if self.blocked.contains(&(envelope.from, envelope.to)) {
+            if self.chance.once_in(20) {
+                let what = Happening::CutOff(envelope.from, envelope.to);
+                self.after(self.plan.delay, what);
+            }
             return 0;
         }
         if !self.calm && self.chance.per_mille(self.plan.loss) {

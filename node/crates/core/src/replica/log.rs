@@ -1,4 +1,5 @@
-//! The log in memory: every entry not yet truncated, sharing its bytes with whoever else holds them.
+//! The log in memory: every entry not yet truncated, sharing its bytes with whoever else holds
+//! them.
 //!
 //! The Raft library reads entries from here, never from disk. Appending here does not make anything
 //! durable; that is known through [`super::Input::Persisted`].

@@ -8,7 +8,8 @@
 //! u32 context bytes | context
 //! u32 entry count | for each: u8 kind | u64 index | u64 term | u32 context bytes | u32 data bytes
 //!                             | context | data
-//! with a checkpoint: u64 index | u64 term | u32 voter count | u64 for each | u32 state bytes | state
+//! with a checkpoint: u64 index | u64 term | u32 voter count | u64 for each
+//!                    u32 state bytes | state
 //! ```
 //!
 //! Reading never panics and never copies an entry's data: it becomes a slice of the envelope.

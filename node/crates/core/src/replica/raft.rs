@@ -181,8 +181,7 @@ impl Consensus {
         self.node.advance_apply_to(index.0);
         let raft = &mut self.node.raft;
         if raft.state == StateRole::Leader && !raft.promotable() {
-            let term = raft.term;
-            raft.become_follower(term, raft::INVALID_ID);
+            raft.become_follower(raft.term, raft::INVALID_ID);
             self.overwrite_timeout();
         }
     }
@@ -452,12 +451,17 @@ const KINDS: [(MessageKind, MessageType); 10] = [
     (MessageKind::TimeoutNow, MessageType::MsgTimeoutNow),
 ];
 
-/// A message of the library as ours. Kinds that never leave a node give nothing.
+/// A message of the library as ours. Kinds that never leave a node give nothing, and neither does an
+/// append whose entries do not follow its index: several inputs taken together can make the library
+/// add entries to an append made before the place to send from moved. Taken at their word such
+/// messages would damage a log; left out, they are as good as lost, which Raft can bear.
 fn outgoing(mut message: Message) -> Option<(NodeId, PeerMessage)> {
-    let found = KINDS.iter().find(|(_, theirs)| *theirs == message.get_msg_type());
-    let kind = found?.0;
-    let checkpoint =
-        (kind == MessageKind::Checkpoint).then(|| checkpoint_of(message.get_snapshot()));
+    let kind = KINDS.iter().find(|(_, theirs)| *theirs == message.get_msg_type())?.0;
+    let first = message.get_entries().first();
+    if first.is_some_and(|first| first.index != message.index + 1) {
+        return None;
+    }
+    let checkpoint = kind == MessageKind::Checkpoint;
     let ours = PeerMessage {
         kind,
         term: Term(message.term),
@@ -469,7 +473,7 @@ fn outgoing(mut message: Message) -> Option<(NodeId, PeerMessage)> {
         reject_hint: Index(message.reject_hint),
         entries: message.take_entries().into_iter().map(ours).collect(),
         context: message.take_context(),
-        checkpoint,
+        checkpoint: checkpoint.then(|| checkpoint_of(message.get_snapshot())),
     };
     Some((NodeId(message.to), ours))
 }
