@@ -125,7 +125,7 @@ fn write_log(dir: &Path, blob_files: bool, entry_bytes: usize) {
     for (&group, (replica, _)) in &mut replicas {
         submit(group, replica, Input::Campaign);
     }
-    let (limit_bytes, limit_time) = (768 << 20, Duration::from_millis(2_000));
+    let (limit_bytes, limit_time) = (768 << 20, Duration::from_millis(1_500));
     let (start, cpu_before) = (Instant::now(), cpu());
     let mut waits = Vec::new();
     let mut bytes = 0;
@@ -151,8 +151,23 @@ fn write_log(dir: &Path, blob_files: bool, entry_bytes: usize) {
             let _ = replica.step(Input::Truncate { through });
         }
     }
-    let seconds = start.elapsed().as_secs_f64();
+    let costs = (start.elapsed(), cpu() - cpu_before);
     waits.sort();
+    report(&store, blob_files, entry_bytes, bytes, costs, &waits);
+    drop((writer, replicas, store));
+    restart(dir);
+}
+
+fn report(
+    store: &Store,
+    blob_files: bool,
+    entry_bytes: usize,
+    bytes: usize,
+    costs: (Duration, Duration),
+    waits: &[Duration],
+) {
+    let (wall, cpu) = costs;
+    let seconds = wall.as_secs_f64();
     let metrics = store.metrics();
     let syncs = metrics.sync_micros.count().max(1);
     print(&format!(
@@ -165,9 +180,12 @@ fn write_log(dir: &Path, blob_files: bool, entry_bytes: usize) {
         metrics.sync_micros.sum() / syncs,
         waits[waits.len() / 2].as_micros(),
         waits[waits.len() * 99 / 100].as_micros(),
-        (cpu() - cpu_before).as_micros() as f64 / (bytes as f64 / 1e6),
+        cpu.as_micros() as f64 / (bytes as f64 / 1e6),
     ));
-    drop((writer, replicas, store));
+}
+
+/// How long a start takes that finds a full log.
+fn restart(dir: &Path) {
     let start = Instant::now();
     let store =
         Store::open(dir, StoreOptions::new(Arc::new(Monotonic(start)))).expect("open again");

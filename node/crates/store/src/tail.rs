@@ -207,7 +207,7 @@ impl TailBuilder {
 
 /// Memory of the rows themselves: a batch that is a view into a larger buffer counts its own part.
 fn rows_bytes(rows: &RecordBatch) -> u64 {
-    rows.columns().iter().map(|column| column_bytes(column)).sum()
+    rows.columns().iter().map(column_bytes).sum()
 }
 
 fn column_bytes(column: &ArrayRef) -> u64 {
