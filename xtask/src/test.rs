@@ -229,8 +229,8 @@ fn package_name(manifest: &Path) -> Option<String> {
     package.text("name").map(str::to_string)
 }
 
-/// Runs tests, shows their output as it comes, and counts what their closing lines say. What passing
-/// tests print is shown too: seeds, coverage, and what was left out and why.
+/// Runs tests, shows their output as it comes, and counts what their closing lines say. What
+/// passing tests print is shown too: seeds, coverage, and what was left out and why.
 fn counted(command: &mut Command) -> Result<Counts> {
     command.stdin(Stdio::null()).stdout(Stdio::piped());
     let mut child = command.spawn().context("start the tests")?;
