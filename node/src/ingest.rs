@@ -352,7 +352,8 @@ fn part_ack(
     stamp: Option<&Stamp>,
     outcome: PartOutcome,
 ) -> Result<PartitionAck, AppendError> {
-    let stamp = stamp.copied().unwrap_or_default();
+    // Only a stamp is ever refused.
+    let (epoch, sequence) = stamp.map(|stamp| (stamp.epoch, stamp.sequence)).unwrap_or_default();
     match outcome {
         PartOutcome::Appended { first, end } => {
             Ok(PartitionAck { partition, offsets: Some((first, end)), duplicate: false })
@@ -360,9 +361,9 @@ fn part_ack(
         PartOutcome::Duplicate { offsets } => {
             Ok(PartitionAck { partition, offsets, duplicate: true })
         }
-        PartOutcome::Fenced { current } => Err(AppendError::Fenced { found: stamp.epoch, current }),
+        PartOutcome::Fenced { current } => Err(AppendError::Fenced { found: epoch, current }),
         PartOutcome::OutOfSequence { expected } => {
-            Err(AppendError::OutOfSequence { partition, expected, found: stamp.sequence })
+            Err(AppendError::OutOfSequence { partition, expected, found: sequence })
         }
     }
 }

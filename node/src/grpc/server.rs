@@ -8,8 +8,8 @@ use alluvium_proto::v1::admin_server::AdminServer;
 use alluvium_proto::v1::ingest_server::IngestServer;
 use alluvium_proto::v1::query_server::QueryServer;
 use tokio::net::TcpListener;
-use tokio_stream::wrappers::TcpListenerStream;
 use tonic::transport::Server;
+use tonic::transport::server::TcpIncoming;
 
 use super::admin::AdminService;
 use super::ingest::IngestService;
@@ -47,13 +47,12 @@ pub async fn serve_clients(
         .initial_connection_window_size(WINDOW_BYTES)
         .http2_keepalive_interval(Some(Duration::from_secs(20)))
         .http2_keepalive_timeout(Some(Duration::from_secs(10)))
-        .tcp_nodelay(true)
         .add_service(health_service)
         .add_service(reflection)
         .add_service(ingest)
         .add_service(QueryServer::new(QueryService::new(node.clone())))
         .add_service(AdminServer::new(AdminService::new(node)))
-        .serve_with_incoming_shutdown(TcpListenerStream::new(listener), stop)
+        .serve_with_incoming_shutdown(incoming(listener), stop)
         .await
         .map_err(|error| ServeError { reason: error.to_string() })
 }
@@ -67,9 +66,14 @@ pub async fn serve_peers(
     let (_health, health_service) = tonic_health::server::health_reporter();
     Server::builder()
         .add_service(health_service)
-        .serve_with_incoming_shutdown(TcpListenerStream::new(listener), stop)
+        .serve_with_incoming_shutdown(incoming(listener), stop)
         .await
         .map_err(|error| ServeError { reason: error.to_string() })
+}
+
+/// Answers go out at once: gathered, a short one would wait for the client's delayed acknowledgement.
+fn incoming(listener: TcpListener) -> TcpIncoming {
+    TcpIncoming::from(listener).with_nodelay(Some(true))
 }
 
 /// Why serving ended before it was asked to.
