@@ -451,10 +451,10 @@ const KINDS: [(MessageKind, MessageType); 10] = [
     (MessageKind::TimeoutNow, MessageType::MsgTimeoutNow),
 ];
 
-/// A message of the library as ours. Kinds that never leave a node give nothing, and neither does an
-/// append whose entries do not follow its index: several inputs taken together can make the library
-/// add entries to an append made before the place to send from moved. Taken at their word such
-/// messages would damage a log; left out, they are as good as lost, which Raft can bear.
+/// A message of the library as ours. Kinds that never leave a node give nothing, and neither does
+/// an append whose entries do not follow its index: several inputs taken together can make the
+/// library add entries to an append made before the place to send from moved. Taken at its word
+/// such a message would damage a log; left out, it is as good as lost, which Raft can bear.
 fn outgoing(mut message: Message) -> Option<(NodeId, PeerMessage)> {
     let kind = KINDS.iter().find(|(_, theirs)| *theirs == message.get_msg_type())?.0;
     let first = message.get_entries().first();
