@@ -30,8 +30,7 @@ pub fn run(root: &Path, args: &[String]) -> Result<()> {
         other => bail!("cargo xtask demo [EXAMPLE] [--keep], not {other:?}"),
     };
     let example = Example::read(root, name)?;
-    setup::ensure_build()?;
-    let program = cargo::build(root, &["alluvium"])?.join("alluvium");
+    let program = program(root)?;
     let scratch = Scratch::new(keep)?;
     let demo = Demo { program, example, scratch };
     let shown = demo.show();
@@ -39,6 +38,15 @@ pub fn run(root: &Path, args: &[String]) -> Result<()> {
         demo.print_log_end();
     }
     shown
+}
+
+/// The program to show: the one `ALLUVIUM_BIN` names, else it is built.
+fn program(root: &Path) -> Result<PathBuf> {
+    if let Some(path) = std::env::var_os("ALLUVIUM_BIN") {
+        return Ok(PathBuf::from(path));
+    }
+    setup::ensure_build()?;
+    Ok(cargo::build(root, &["alluvium"])?.join("alluvium"))
 }
 
 /// An example: its streams, the files that feed them, and what to ask.
