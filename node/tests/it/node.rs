@@ -64,15 +64,15 @@ impl Node {
 
     /// Runs a client command against this node.
     pub fn client(&self, args: &[&str]) -> Output {
-        let output = alluvium().arg("--addr").arg(self.address("client")).args(args).output();
+        let mut command = alluvium();
+        let output = command.env("ALLUVIUM_ADDR", self.address("client")).args(args).output();
         output.expect("run the client")
     }
 
     /// Runs a client command with this standard input.
     pub fn client_with_input(&self, args: &[&str], input: &[u8]) -> Output {
         let mut child = alluvium()
-            .arg("--addr")
-            .arg(self.address("client"))
+            .env("ALLUVIUM_ADDR", self.address("client"))
             .args(args)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
