@@ -256,7 +256,8 @@ fn seal(dir: &Path, rows: &[RecordBatch]) {
     let view = log.view();
     let per_row = |nanos: u128| nanos as f64 / end.0 as f64;
     print(&format!(
-        "seal: append {:4.1} ns/row, encode {:5.1} ns/row, {:5.1} bytes/row in memory, {:5.1} on disk",
+        "seal: append {:4.1} ns/row, encode {:5.1} ns/row, {:5.1} bytes/row in memory, \
+         {:5.1} on disk",
         per_row(appending.as_nanos()),
         per_row(encoding.as_nanos()),
         tail_bytes as f64 / end.0 as f64,

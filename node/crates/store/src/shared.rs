@@ -11,6 +11,7 @@ use rocksdb::WriteBatch;
 
 use crate::databases::{Databases, Sync};
 use crate::error::StoreError;
+use crate::files;
 use crate::keys;
 use crate::keys::replica::ReplicaRow;
 use crate::lock::DirectoryLock;
@@ -42,6 +43,9 @@ impl Shared {
         let segments = dir.join("segments");
         std::fs::create_dir_all(&segments).map_err(StoreError::io("create", &segments))?;
         let databases = Databases::open(dir, &options)?;
+        // What is in a folder is only as durable as the folder's own name.
+        files::sync_dir(&segments)?;
+        files::sync_dir(dir)?;
         let room = Room::new(dir, options.reserve_bytes, Arc::clone(&options.clock))?;
         Ok(Shared {
             dir: dir.to_path_buf(),

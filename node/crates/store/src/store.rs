@@ -59,7 +59,11 @@ impl Store {
     /// [`StoreError::InUse`] while another process has it; anything else means that the directory
     /// cannot be used as it is.
     pub fn open(dir: &Path, options: StoreOptions) -> Result<Store, StoreError> {
-        std::fs::create_dir_all(dir).map_err(StoreError::io("create", dir))?;
+        if !dir.exists() {
+            std::fs::create_dir_all(dir).map_err(StoreError::io("create", dir))?;
+            let parent = dir.parent().filter(|parent| !parent.as_os_str().is_empty());
+            files::sync_dir(parent.unwrap_or(Path::new(".")))?;
+        }
         let shared = Arc::new(Shared::open(dir, options)?);
         clear_leftovers(&shared)?;
         let (log_writer, writer) = LogWriterThread::start(Arc::clone(&shared))?;

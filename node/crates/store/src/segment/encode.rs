@@ -342,3 +342,94 @@ pub(crate) fn failed(group: GroupId, path: &Path) -> impl Fn(ParquetError) -> St
 fn rows_error(group: GroupId, action: &'static str, reason: &str) -> StoreError {
     StoreError::Rows { group, action, reason: reason.to_owned() }
 }
+
+#[cfg(test)]
+mod tests {
+    use arrow::array::{
+        BinaryArray, BooleanArray, Date32Array, Decimal128Array, Int16Array, Int32Array,
+        StringArray, Time64MicrosecondArray,
+    };
+
+    use super::*;
+
+    /// More than one row group, so that bounds have to be put together.
+    const ROWS: usize = ROW_GROUP_ROWS + 1_000;
+
+    /// Statistics of a file with this one column, written in uneven batches.
+    fn written(column: ArrayRef) -> ColumnStatistics {
+        let dir = tempfile::tempdir().unwrap();
+        let field = Field::new("c", column.data_type().clone(), true);
+        let schema = Arc::new(Schema::new(vec![field]));
+        let rows = RecordBatch::try_new(Arc::clone(&schema), vec![column]).unwrap();
+        let path = dir.path().join("file");
+        let mut encoder = Encoder::create(GroupId(1), &path, &schema).unwrap();
+        let mut at = 0;
+        while at < rows.num_rows() {
+            let count = (7_777 + at % 3_001).min(rows.num_rows() - at);
+            encoder.write(&rows.slice(at, count)).unwrap();
+            at += count;
+        }
+        let content = encoder.finish().unwrap();
+        assert_eq!(content.file_bytes, path.metadata().unwrap().len());
+        assert_eq!(content.checksums.file, crc32fast::hash(&std::fs::read(&path).unwrap()));
+        content.columns.into_iter().next().unwrap()
+    }
+
+    fn check(column: ArrayRef) {
+        let found = written(Arc::clone(&column));
+        let name = column.data_type().to_string();
+        assert_eq!(found.null_count, column.null_count() as u64, "{name}");
+        for (bound, wanted) in [(&found.min, Ordering::Less), (&found.max, Ordering::Greater)] {
+            let expected = statistics::extreme(&column, wanted).expect("a bound");
+            assert_eq!(bound.as_ref(), Some(&expected), "{name} {wanted:?}");
+        }
+    }
+
+    fn scattered() -> impl Iterator<Item = Option<i64>> {
+        // No null in the first thousand rows, only nulls at the end, and a third between.
+        let some = |row: usize| row < 1_000 || (row % 3 != 0 && row < ROWS - 500);
+        (0..ROWS).map(move |row| some(row).then(|| (row as i64 * 7_919) % 10_007 - 5_000))
+    }
+
+    #[test]
+    fn bounds_are_exact_for_every_type_that_has_them() {
+        let money = scattered().map(|n| n.map(i128::from)).collect::<Decimal128Array>();
+        let text = scattered().map(|n| n.map(|n| format!("t{n}"))).collect::<StringArray>();
+        let bytes: Vec<Option<[u8; 8]>> = scattered().map(|n| n.map(i64::to_be_bytes)).collect();
+        let floats = || scattered().map(|n| n.map(|n| n as f64 / 7.0));
+        check(Arc::new(scattered().map(|n| n.map(|n| n < 0)).collect::<BooleanArray>()));
+        check(Arc::new(scattered().map(|n| n.map(|n| n as i16)).collect::<Int16Array>()));
+        check(Arc::new(scattered().map(|n| n.map(|n| n as i32)).collect::<Int32Array>()));
+        check(Arc::new(scattered().map(|n| n.map(|n| n as i32)).collect::<Date32Array>()));
+        check(Arc::new(scattered().collect::<Time64MicrosecondArray>()));
+        check(Arc::new(money.with_precision_and_scale(12, 2).unwrap()));
+        check(Arc::new(text));
+        check(Arc::new(bytes.iter().map(Option::as_ref).collect::<BinaryArray>()));
+        check(Arc::new(floats().collect::<Float64Array>()));
+        check(Arc::new(floats().map(|n| n.map(|n| n as f32)).collect::<Float32Array>()));
+    }
+
+    #[test]
+    fn zeroes_keep_their_sign() {
+        check(Arc::new(Float64Array::from(vec![0.0, -0.0])));
+        check(Arc::new(Float64Array::from(vec![0.0, 0.0])));
+        check(Arc::new(Float32Array::from(vec![-0.0, -0.0])));
+    }
+
+    #[test]
+    fn a_bound_that_could_mislead_is_left_out() {
+        let long = |letter: &str| letter.repeat(300);
+        let columns: [(ArrayRef, [bool; 2]); 6] = [
+            (Arc::new(Float64Array::from(vec![1.0, f64::NAN, 2.0])), [false, false]),
+            (Arc::new(Float32Array::from(vec![1.0, -f32::NAN, 2.0])), [false, false]),
+            (Arc::new(Float64Array::from(vec![None, None])), [false, false]),
+            (Arc::new(StringArray::from(vec![None::<&str>, None])), [false, false]),
+            (Arc::new(StringArray::from(vec!["a".to_owned(), long("b")])), [true, false]),
+            (Arc::new(StringArray::from(vec![long("a"), "b".to_owned()])), [false, true]),
+        ];
+        for (column, [min, max]) in columns {
+            let found = written(Arc::clone(&column));
+            assert_eq!([found.min.is_some(), found.max.is_some()], [min, max], "{column:?}");
+        }
+    }
+}

@@ -27,7 +27,9 @@ fn step() -> impl Strategy<Value = Step> {
 
 proptest! {
     // Each case opens databases several times: seconds, not milliseconds.
-    #![proptest_config(ProptestConfig { cases: 24, max_shrink_iters: 64, ..Default::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: 16, max_shrink_iters: 64, failure_persistence: None, ..Default::default()
+    })]
 
     #[test]
     fn the_log_is_the_model(steps in prop::collection::vec(step(), 1..40)) {

@@ -201,18 +201,52 @@ fn files(dir: &Path) -> Vec<PathBuf> {
     files
 }
 
-/// Copies a data directory as a crash of the process would leave it.
+/// Copies a data directory as a crash of the process would leave it: all files of one moment. The
+/// databases' own threads may be at work, so a copy during which anything changed is made again.
 pub fn copy_dir(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let target = to.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() {
-            copy_dir(&entry.path(), &target);
-        } else {
-            std::fs::copy(entry.path(), target).unwrap();
+    for _ in 0..1_000 {
+        let before = listing(from);
+        let copied = copy_files(from, to, &before);
+        if copied.is_ok() && listing(from) == before {
+            return;
+        }
+        std::fs::remove_dir_all(to).unwrap();
+    }
+    panic!("{} never stands still", from.display());
+}
+
+/// Files with their lengths; folders with none.
+fn listing(dir: &Path) -> BTreeMap<PathBuf, Option<u64>> {
+    let mut found = BTreeMap::new();
+    let mut folders = vec![dir.to_path_buf()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(&folder).unwrap() {
+            let path = entry.unwrap().path();
+            // A file that goes away meanwhile makes the next listing another one.
+            let Ok(metadata) = path.metadata() else { continue };
+            if metadata.is_dir() {
+                folders.push(path.clone());
+            }
+            found.insert(path, metadata.is_file().then_some(metadata.len()));
         }
     }
+    found
+}
+
+fn copy_files(
+    from: &Path,
+    to: &Path,
+    files: &BTreeMap<PathBuf, Option<u64>>,
+) -> std::io::Result<()> {
+    std::fs::create_dir_all(to)?;
+    for (path, length) in files {
+        let target = to.join(path.strip_prefix(from).unwrap());
+        match length {
+            Some(_) => drop(std::fs::copy(path, target)?),
+            None => std::fs::create_dir_all(target)?,
+        }
+    }
+    Ok(())
 }
 
 pub fn stream() -> Arc<Stream> {
