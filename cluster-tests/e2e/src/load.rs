@@ -56,6 +56,8 @@ pub struct Producer {
     name: String,
     stream: String,
     stamp: Option<v1::ProducerStamp>,
+    // Whether `stamp` is the latest life: an OpenProducer without an answer may have begun another.
+    is_open: bool,
     first_unacked: u64,
     next: u64,
 }
@@ -128,7 +130,16 @@ impl Producer {
     pub fn new(number: u32, mode: Mode, stream: &str) -> Producer {
         let name = format!("chaos-{number}");
         let stream = stream.to_owned();
-        Producer { number, mode, name, stream, stamp: None, first_unacked: 0, next: 0 }
+        Producer {
+            number,
+            mode,
+            name,
+            stream,
+            stamp: None,
+            is_open: false,
+            first_unacked: 0,
+            next: 0,
+        }
     }
 
     /// Which one it is: the `producer` column of its rows.
@@ -141,7 +152,9 @@ impl Producer {
         if self.mode == Mode::Unstamped {
             return Ok(());
         }
+        self.is_open = false;
         let opened = client.open_producer(&self.name, &self.stream).await?;
+        self.is_open = true;
         for violation in self.check_opened(&opened) {
             shared.violation(format!("producer {}: {violation}", self.number));
         }
@@ -190,7 +203,7 @@ impl Producer {
 
     /// Sends until the connection breaks or `until` holds.
     pub async fn run(&mut self, client: &Client, shared: &Shared, until: Until) {
-        if self.stamp.is_none()
+        if !self.is_open
             && self.mode != Mode::Unstamped
             && let Err(status) = self.open(client, shared).await
         {

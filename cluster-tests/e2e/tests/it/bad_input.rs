@@ -152,7 +152,7 @@ async fn statements_that_cannot_be_carried_out_say_why() {
     client.query(CREATE).await.unwrap();
     let cases: [(&str, Code, &str); 7] = [
         ("SELEC 1", Code::InvalidArgument, "selec"),
-        ("SELECT nam FROM checked", Code::InvalidArgument, "nam"),
+        ("SELECT nam FROM checked", Code::NotFound, "nam"),
         ("SELECT * FROM checkd", Code::NotFound, "checkd"),
         ("DROP STREAM checkd", Code::NotFound, "checkd"),
         ("CREATE STREAM checked (n BIGINT)", Code::AlreadyExists, "checked"),
