@@ -86,4 +86,8 @@ impl sqllogictest::AsyncDB for Database {
     }
 
     async fn shutdown(&mut self) {}
+
+    fn engine_name(&self) -> &str {
+        "alluvium"
+    }
 }

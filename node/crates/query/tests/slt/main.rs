@@ -66,8 +66,9 @@ async fn run_script(database: &Database, path: &Path, failures: &mut Vec<String>
     runner.with_validator(same_rows);
     let mut statement_count = 0;
     for record in sqllogictest::parse_file(path).expect("a well-formed script") {
-        if matches!(record, Record::Statement { .. } | Record::Query { .. }) {
-            statement_count += 1;
+        // A record under a condition is one that the engine is known to fail at: it does not count.
+        if let Record::Statement { conditions, .. } | Record::Query { conditions, .. } = &record {
+            statement_count += usize::from(conditions.is_empty());
         }
         if let Err(error) = runner.run_async(record).await {
             failures.push(error.display(false).to_string());
