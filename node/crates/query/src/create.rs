@@ -10,6 +10,7 @@
 
 use std::time::Duration;
 
+use alluvium_core::meta::check_name;
 use alluvium_core::schema::{Column, ColumnType, StreamSchema};
 use alluvium_core::stream::{PARTITIONS_MAX, StreamDefinition};
 use datafusion::sql::sqlparser::parser::{Parser, ParserError};
@@ -166,16 +167,7 @@ fn stream_name(parser: &mut Parser) -> Result<String, SqlError> {
         }
         name = identifier(parser)?;
     }
-    let mut letters = name.chars();
-    let starts_well = letters.next().is_some_and(|first| first.is_ascii_lowercase());
-    let goes_on_well = letters
-        .all(|letter| letter.is_ascii_lowercase() || letter.is_ascii_digit() || letter == '_');
-    if !starts_well || !goes_on_well || 63 < name.len() {
-        return Err(SqlError::invalid(format!(
-            "\"{name}\" cannot name a stream: a small letter, then small letters, digits and _, at \
-             most 63"
-        )));
-    }
+    check_name(&name).map_err(|error| SqlError::invalid(error.to_string()))?;
     Ok(name)
 }
 

@@ -16,8 +16,8 @@ use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::execute_stream;
 use datafusion::sql::parser::Statement as Parsed;
 use datafusion::sql::sqlparser::ast;
-use futures::TryStreamExt;
-use futures::future::try_join_all;
+use futures::future::{BoxFuture, try_join_all};
+use futures::{FutureExt, TryStreamExt};
 
 use crate::catalog::{CATALOGUE, Catalog, OneCatalog, PUBLIC, SYSTEM, TARGET, Tables};
 use crate::cut::Cut;
@@ -31,9 +31,25 @@ use crate::statement::{self, Read, Statement};
 use crate::system;
 use crate::table::{Hidden, StreamTable, visible};
 
-/// The SQL engine of a node. Cheap to share: statements run beside each other.
-#[derive(Debug)]
+/// The SQL engine of a node. Cheap to clone and share: statements run beside each other.
+///
+/// Behind a trait object, so that crates that hold one do not compile DataFusion's types once more.
+#[derive(Clone, Debug)]
 pub struct Engine {
+    inner: Arc<dyn Run>,
+}
+
+trait Run: Send + Sync + std::fmt::Debug {
+    fn run<'a>(
+        &'a self,
+        sql: &'a str,
+        freshness: Freshness,
+    ) -> BoxFuture<'a, Result<Answer, SqlError>>;
+}
+
+/// What an engine is inside.
+#[derive(Debug)]
+pub(crate) struct Statements {
     pub(crate) host: Arc<dyn Host>,
     pub(crate) base: SessionState,
     pub(crate) footers: Arc<Footers>,
@@ -105,16 +121,37 @@ pub(crate) struct Pinned {
 impl Engine {
     /// An engine over a host.
     pub fn new(host: Arc<dyn Host>, options: EngineOptions) -> Result<Engine, EngineError> {
-        Ok(Engine {
+        let inner = Statements {
             host,
             base: session::base(&options)?,
             footers: Arc::new(Footers::new(options.footer_bytes_max)),
             sql_bytes_max: options.sql_bytes_max,
-        })
+        };
+        Ok(Engine { inner: Arc::new(inner) })
     }
 
     /// Runs exactly one statement. The answer's rows are computed while they are taken.
-    pub async fn run(&self, sql: &str, freshness: Freshness) -> Result<Answer, SqlError> {
+    pub fn run<'a>(
+        &'a self,
+        sql: &'a str,
+        freshness: Freshness,
+    ) -> BoxFuture<'a, Result<Answer, SqlError>> {
+        self.inner.run(sql, freshness)
+    }
+}
+
+impl Run for Statements {
+    fn run<'a>(
+        &'a self,
+        sql: &'a str,
+        freshness: Freshness,
+    ) -> BoxFuture<'a, Result<Answer, SqlError>> {
+        self.run_one(sql, freshness).boxed()
+    }
+}
+
+impl Statements {
+    async fn run_one(&self, sql: &str, freshness: Freshness) -> Result<Answer, SqlError> {
         if self.sql_bytes_max < sql.len() {
             return Err(SqlError::invalid(format!(
                 "the statement has {} bytes; at most {} are taken (append rows with the append call \

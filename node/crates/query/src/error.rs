@@ -269,6 +269,10 @@ fn of_plan(text: &str) -> SqlError {
         let name = name.strip_prefix("public.").unwrap_or(name);
         return SqlError::NotFound { reason: format!("table \"{name}\" does not exist") };
     }
+    if reason.contains(" not supported: ") {
+        // The second lock of the planner: data definition, data change, or a setting.
+        return SqlError::unsupported("a query only reads: it has no INTO and changes nothing");
+    }
     if reason.starts_with("invalid function") || reason.starts_with("table function") {
         return SqlError::NotFound { reason };
     }

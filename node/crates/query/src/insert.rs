@@ -19,7 +19,7 @@ use datafusion::sql::sqlparser::ast;
 use futures::StreamExt;
 
 use crate::catalog::{CATALOGUE, PUBLIC, TARGET, Tables};
-use crate::engine::{Answer, Engine, is_target};
+use crate::engine::{Answer, Statements, is_target};
 use crate::error::SqlError;
 use crate::hidden;
 use crate::host::Freshness;
@@ -32,7 +32,7 @@ pub(crate) const APPEND_ROWS_MAX: usize = 100_000;
 /// Bytes of one append: below what the wire takes in one call.
 const APPEND_BYTES_MAX: usize = 4 << 20;
 
-impl Engine {
+impl Statements {
     pub(crate) async fn insert(
         &self,
         mut insert: ast::Insert,
@@ -113,7 +113,7 @@ fn insert_schema(visible: &SchemaRef) -> SchemaRef {
 }
 
 struct Appends<'a> {
-    engine: &'a Engine,
+    engine: &'a Statements,
     stream: &'a Stream,
     waiting: Vec<RecordBatch>,
     done: u64,

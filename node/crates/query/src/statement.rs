@@ -42,7 +42,11 @@ pub(crate) struct Read {
 
 /// Nested parentheses, subqueries and operators the parser follows before it gives up: enough for what
 /// people and tools write, little enough for a thread's stack.
-const NESTING_MAX: usize = 100;
+const NESTING_MAX: usize = 50;
+
+/// Operators in one expression, and parts of one UNION or JOIN: a chain of them is a tree as deep as it
+/// is long, and trees are walked on a thread's stack.
+const CHAIN_MAX: usize = 1_000;
 
 /// Reads exactly one statement.
 pub(crate) fn parse(sql: &str) -> Result<Statement, SqlError> {
@@ -57,6 +61,7 @@ pub(crate) fn parse(sql: &str) -> Result<Statement, SqlError> {
              script)"
         )));
     }
+    check_chains(&tokens)?;
     let tokens: Vec<TokenWithSpan> =
         tokens.into_iter().filter(|token| !is_separator(&token.token)).collect();
     let words: Vec<String> = leading_words(&tokens);
@@ -137,6 +142,41 @@ fn split_tokens(tokens: &[TokenWithSpan]) -> impl Iterator<Item = &[TokenWithSpa
     tokens
         .split(|token| token.token == Token::SemiColon)
         .filter(|run| run.iter().any(|token| !is_separator(&token.token)))
+}
+
+/// Refuses expressions that are longer than a stack is deep. Counts operators between commas, for each
+/// pair of parentheses by itself.
+fn check_chains(tokens: &[TokenWithSpan]) -> Result<(), SqlError> {
+    let mut counts = vec![0_usize];
+    for token in tokens {
+        match &token.token {
+            Token::LParen | Token::LBracket => counts.push(0),
+            Token::RParen | Token::RBracket if 1 < counts.len() => {
+                counts.pop();
+            }
+            Token::Comma | Token::SemiColon => *last(&mut counts) = 0,
+            Token::Word(word) if word.quote_style.is_none() && !is_chaining(&word.value) => {}
+            Token::Number(..) | Token::SingleQuotedString(_) | Token::Period => {}
+            token if is_separator(token) => {}
+            _ => *last(&mut counts) += 1,
+        }
+        if CHAIN_MAX < *last(&mut counts) {
+            return Err(SqlError::invalid(format!(
+                "an expression has more than {CHAIN_MAX} operators; write IN (…) for many values, \
+                 or split the statement"
+            )));
+        }
+    }
+    Ok(())
+}
+
+fn last(counts: &mut [usize]) -> &mut usize {
+    counts.last_mut().expect("the count outside all parentheses is never taken away")
+}
+
+fn is_chaining(word: &str) -> bool {
+    const WORDS: [&str; 8] = ["AND", "OR", "NOT", "UNION", "EXCEPT", "INTERSECT", "JOIN", "WHEN"];
+    WORDS.iter().any(|chaining| chaining.eq_ignore_ascii_case(word))
 }
 
 /// The first few words in capitals, up to the first token that is not a bare word.

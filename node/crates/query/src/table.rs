@@ -24,7 +24,7 @@ use datafusion::datasource::table_schema::TableSchema;
 use datafusion::error::Result;
 use datafusion::logical_expr::utils::conjunction;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown};
-use datafusion::physical_optimizer::pruning::PruningPredicate;
+use datafusion::physical_optimizer::pruning::{PruningPredicate, PruningPredicateBuilder};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::empty::EmptyExec;
 use datafusion::physical_plan::union::UnionExec;
@@ -80,7 +80,8 @@ impl StreamTable {
         };
         let schema = DFSchema::try_from(Arc::clone(&self.shown))?;
         let filter = state.create_physical_expr(filter, &schema)?;
-        let Ok(predicate) = PruningPredicate::try_new(filter, Arc::clone(&self.shown)) else {
+        let builder = PruningPredicateBuilder::new().with_file_schema(Arc::clone(&self.shown));
+        let Ok(predicate) = builder.try_build(filter) else {
             // A filter that says nothing about bounds prunes nothing.
             return Ok(cut);
         };

@@ -225,8 +225,29 @@ pub(super) fn csv(input: Input, log: &SchemaRef, chunk_rows: usize) -> Result<Ba
     let log = Arc::clone(log);
     Ok(Box::new(reader.map(move |batch| match batch {
         Ok(batch) => Ok(fill_texts(&log, batch)),
-        Err(error) => Err(FileError::Invalid { path: path.clone(), reason: error.to_string() }),
+        Err(error) => {
+            let reason = explain(&error.to_string(), &header);
+            Err(FileError::Invalid { path: path.clone(), reason })
+        }
     })))
+}
+
+/// Says the column by its name and the line as an editor counts it: the reader counts columns from 0,
+/// and lines from 0 behind the line of names.
+fn explain(error: &str, header: &[String]) -> String {
+    let error = error.strip_prefix("Parser error: ").unwrap_or(error);
+    let parts = error.split_once(" for column ").and_then(|(what, place)| {
+        let (column, place) = place.split_once(" at line ")?;
+        let line = place.split(|letter: char| !letter.is_ascii_digit()).next()?;
+        Some((what, column.parse::<usize>().ok()?, line.parse::<u64>().ok()?))
+    });
+    match parts {
+        Some((what, column, line)) => {
+            let name = header.get(column).map_or("", String::as_str);
+            format!("line {}, column \"{name}\": {what}", line + 2)
+        }
+        None => error.into(),
+    }
 }
 
 fn is_interval(data_type: &DataType) -> bool {

@@ -60,10 +60,21 @@ async fn errors_say_what_to_do() {
     }
     let long = format!("SELECT '{}'", "x".repeat(1 << 20));
     check(&world, &long, InvalidArgument, "at most 1048576 are taken").await;
+}
+
+#[tokio::test]
+async fn no_statement_is_too_deep_for_the_stack() {
+    let world = World::new();
     let deep = format!("SELECT {}1{}", "(".repeat(5_000), ")".repeat(5_000));
     check(&world, &deep, Syntax, "").await;
-    let wide = format!("SELECT 1 WHERE {}", vec!["1 = 2"; 20_000].join(" OR "));
-    assert_eq!(world.rows(&wide).await, "");
+    let long = |count: usize| format!("SELECT 1 WHERE {}", vec!["1 = 2"; count].join(" OR "));
+    assert_eq!(world.rows(&long(450)).await, "");
+    check(&world, &long(20_000), InvalidArgument, "more than 1000 operators").await;
+    let union = vec!["SELECT 1"; 20_000].join(" UNION ALL ");
+    check(&world, &union, InvalidArgument, "more than 1000 operators").await;
+    let values: Vec<String> = (0..20_000).map(|n| format!("({n}, -{n} + 1)")).collect();
+    let sum = format!("SELECT count(*) FROM (VALUES {}) AS t (a, b)", values.join(", "));
+    assert_eq!(world.rows(&sum).await, "20000\n");
 }
 
 #[tokio::test]
@@ -77,7 +88,7 @@ async fn create_stream_is_checked() {
         ("CREATE STREAM t ()", Syntax, "expected: a name"),
         ("CREATE STREAM t (a INT", Syntax, "expected: )"),
         ("CREATE STREAM t (a INTT)", InvalidArgument, "\"INTT\" is no type"),
-        ("CREATE STREAM t (a TIMESTAMPZ)", InvalidArgument, "did you mean \"TIMESTAMPTZ\"?"),
+        ("CREATE STREAM t (a TIMESTAMPZ)", InvalidArgument, "did you mean \"TIMESTAMP\"?"),
         ("CREATE STREAM t (a INT, a TEXT)", InvalidArgument, "column \"a\" is given twice"),
         ("CREATE STREAM t (_offset INT)", InvalidArgument, "is kept for the node's own columns"),
         ("CREATE STREAM t (a NUMERIC(40, 2))", InvalidArgument, "precision"),

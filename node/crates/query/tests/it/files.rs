@@ -129,7 +129,7 @@ fn what_does_not_fit_is_named() {
         ("a.json", "[{\"id\": 1}, 5]", "something else than JSON objects"),
         ("b.json", "[{\"id\": 1}, {\"id\": ", "ends inside an object"),
         ("a.csv", "id,nam\n1,x\n", "no column \"nam\"; did you mean \"name\"?"),
-        ("b.csv", "id,name\nx,y\n", "id"),
+        ("b.csv", "id,name\n1,y\nx,y\n", "line 3, column \"id\""),
         ("c.csv", "", "no line of column names"),
         ("a.parquet", "nonsense", "a.parquet: "),
         ("a.arrow", "nonsense", "a.arrow: "),

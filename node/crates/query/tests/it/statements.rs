@@ -37,7 +37,7 @@ async fn queries_of_every_form() {
         ("VALUES (1), (2)", "1\n2\n"),
         ("WITH r AS (SELECT rider FROM rides) SELECT count(*) FROM r", "65\n"),
         ("SELECT count(*), min(ride_id), max(ride_id) FROM rides", "65,0,64\n"),
-        ("SELECT count(*) FROM rides WHERE ride_id < 10 UNION ALL SELECT 7", "10\n7\n"),
+        ("SELECT count(*) FROM rides WHERE ride_id < 10 UNION ALL SELECT 7 ORDER BY 1", "7\n10\n"),
         (
             "SELECT rider, count(*) AS n FROM rides GROUP BY rider ORDER BY n DESC, rider LIMIT 2",
             "r0,10\nr1,10\n",
@@ -81,10 +81,10 @@ async fn system_tables_and_information_schema() {
     let cases = [
         (
             "SELECT name, partitions, events, segments FROM system.streams ORDER BY name",
-            "empty,1,0,0\nrides,3,34,3\n",
+            "empty,1,0,0\nrides,3,34,2\n",
         ),
         ("SELECT sum(events) FROM system.partitions WHERE stream = 'rides'", "34\n"),
-        ("SELECT count(*), sum(events) FROM system.segments", "3,30\n"),
+        ("SELECT count(*), sum(events) FROM system.segments", "2,30\n"),
         ("SELECT count(*) FROM system.producers", "0\n"),
         (
             "SELECT table_name FROM information_schema.tables WHERE table_schema = 'public' ORDER BY 1",
@@ -118,8 +118,7 @@ fn a_script_is_split_outside_quotes_and_comments() {
 async fn dropping_the_answer_stops_the_statement() {
     let world = World::with(|options| options.memory_bytes_max = 64 << 20);
     // Far more rows than could be computed in a test: only a stopped statement ends.
-    let sql =
-        "SELECT a.value FROM generate_series(1, 1000000000) a, generate_series(1, 1000000000) b";
+    let sql = "SELECT value * 2 FROM generate_series(1, 1000000000000)";
     let mut answer = world.run(sql).await.unwrap();
     let first = futures::StreamExt::next(&mut answer.batches).await.unwrap().unwrap();
     assert!(0 < first.num_rows());

@@ -76,12 +76,14 @@ impl World {
         self.host.catalogue()[name].id
     }
 
-    /// The text of the plan of a statement.
+    /// The text of the last plan of a statement, every file in it.
     pub async fn plan(&self, sql: &str) -> String {
-        let answer = self.run(&format!("EXPLAIN {sql}")).await.unwrap();
+        let answer = self.run(&format!("EXPLAIN VERBOSE {sql}")).await.unwrap();
         let schema = Arc::clone(&answer.schema);
         let batches = answer.collect().await.unwrap();
-        to_text(Format::NdJson, &schema, &batches).unwrap().replace("\\n", "\n")
+        let text = to_text(Format::NdJson, &schema, &batches).unwrap();
+        let last = text.lines().rfind(|line| line.contains("\"plan_type\":\"physical_plan\""));
+        last.expect("a plan was made").replace("\\n", "\n")
     }
 
     /// `rides` with 30 rows in each of `segments` segments and `tail` rows behind them. Row `n` has
