@@ -139,7 +139,11 @@ impl Metrics {
         );
         let damaged = self.partitions_damaged.clone();
         registry.register("partitions_damaged", "Partitions that failed their checks", damaged);
-        let gauges = &self.gauges;
+        self.register_gauges();
+    }
+
+    fn register_gauges(&mut self) {
+        let (registry, gauges) = (&mut self.registry, &self.gauges);
         registry.register("streams", "Streams served", gauges.streams.clone());
         registry.register_with_unit(
             "tail",

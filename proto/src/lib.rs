@@ -1,6 +1,7 @@
 //! The wire: protobuf messages and gRPC services, and nothing else.
 //!
-//! [`v1`] is public and stable: fields are added, never changed. [`peer::v1`] is spoken between nodes.
+//! [`v1`] is public and stable: fields are added, never changed. [`peer::v1`] is spoken between
+//! nodes.
 
 /// What clients speak.
 #[allow(missing_docs, clippy::all)]

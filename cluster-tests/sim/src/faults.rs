@@ -150,7 +150,8 @@ impl World {
             voters.remove(at.expect("a small number"));
         }
         self.trace.line(self.now, format_args!("{leader} is asked for voters {voters:?}"));
-        // Noted now: a step may lead through several sets, of which only the last can be seen after.
+        // Noted now: a step may lead through several sets, of which only the last can be seen
+        // after.
         self.voter_sets.insert(voters.clone());
         self.ask_for_voters(leader, voters)
     }

@@ -56,8 +56,8 @@ impl<M: Machine> ReplicaShell<M> {
             Some(writes) => {
                 let notice = self.notice.clone();
                 let done = Box::new(move |sends: Vec<Envelope>, persisted: Persisted| {
-                    send(sends);
                     notice(persisted);
+                    send(sends);
                 });
                 self.backlog.push_back(WriteTask { writes, held: effects.held, done });
             }

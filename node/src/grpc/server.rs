@@ -71,7 +71,8 @@ pub async fn serve_peers(
         .map_err(|error| ServeError { reason: error.to_string() })
 }
 
-/// Answers go out at once: gathered, a short one would wait for the client's delayed acknowledgement.
+/// Answers go out at once: gathered, a short one would wait for the client's delayed
+/// acknowledgement.
 fn incoming(listener: TcpListener) -> TcpIncoming {
     TcpIncoming::from(listener).with_nodelay(Some(true))
 }

@@ -110,8 +110,8 @@ impl fmt::Display for Epoch {
     }
 }
 
-/// The number a producer gives its batches: the first batch of a producer has 0, each next one 1 more.
-/// An epoch change does not restart it.
+/// The number a producer gives its batches: the first batch of a producer has 0, each next one 1
+/// more. An epoch change does not restart it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Sequence(pub u64);
 

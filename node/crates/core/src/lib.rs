@@ -1,10 +1,11 @@
 //! Decisions about replicas, partitions, the catalogue and routing.
 //!
-//! Everything here is a function of its inputs: no IO, clock, randomness, threads or hash-map order.
-//! The shell (actors, store, gRPC) hands in what happened and carries out what comes back.
+//! Everything here is a function of its inputs: no IO, clock, randomness, threads or hash-map
+//! order. The shell (actors, store, gRPC) hands in what happened and carries out what comes back.
 //!
-//! Reading order: [`ids`] and [`time`] (numbers with rules), [`schema`] and [`stream`] (what a stream
-//! is), [`routing`] (which partition an event belongs to), [`partition`] (what an append means),
+//! Reading order: [`ids`] and [`time`] (numbers with rules), [`schema`] and [`stream`] (what a
+//! stream is), [`routing`] (which partition an event belongs to), [`partition`] (what an append
+//! means),
 //! [`meta`] (the catalogue), [`replica`] (how commands become agreed), [`invariant`] (promises).
 
 pub mod codec;

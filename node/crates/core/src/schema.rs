@@ -1,4 +1,5 @@
-//! The columns of a stream, in our own words: what the catalogue keeps, free of any library's types.
+//! The columns of a stream, in our own words: what the catalogue keeps, free of any library's
+//! types.
 
 /// The type of a column. The SQL name of each is its PostgreSQL name.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -92,7 +93,9 @@ pub enum InvalidSchema {
         name: String,
     },
     /// Precision or scale out of range.
-    #[error("column \"{name}\": NUMERIC({precision}, {scale}) needs 1 <= precision <= 38 and scale <= precision")]
+    #[error(
+        "column \"{name}\": NUMERIC({precision}, {scale}) needs 1 <= precision <= 38 and scale <= precision"
+    )]
     Numeric {
         /// The column.
         name: String,

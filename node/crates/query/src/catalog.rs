@@ -1,7 +1,7 @@
 //! What a statement can name: streams in `public`, the node's own tables in `system`.
 //!
-//! Built anew for each statement from what was pinned for it, so nothing a planner resolves can change
-//! or be forgotten under it.
+//! Built anew for each statement from what was pinned for it, so nothing a planner resolves can
+//! change or be forgotten under it.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

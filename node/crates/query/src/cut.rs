@@ -1,4 +1,5 @@
-//! What of a pinned stream one query reads: segments and tail rows inside the cut, and their bounds.
+//! What of a pinned stream one query reads: segments and tail rows inside the cut, and their
+//! bounds.
 //!
 //! Invariant: the parts of a [`Cut`] hold exactly the events in `[start, end)` of every partition.
 
@@ -90,8 +91,8 @@ impl SegmentPart {
     }
 }
 
-/// The bounds of segments, as the pruner asks for them: one container for each segment. They are those
-/// of whole files, so they hold for any part of one.
+/// The bounds of segments, as the pruner asks for them: one container for each segment. They are
+/// those of whole files, so they hold for any part of one.
 pub(crate) struct SegmentBounds<'a> {
     pub(crate) parts: &'a [SegmentPart],
     pub(crate) schema: &'a SchemaRef,

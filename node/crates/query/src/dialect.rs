@@ -1,7 +1,7 @@
 //! The SQL we read: PostgreSQL's words and precedences, and the wildcard forms that analysts know.
 //!
-//! A dialect of our own because PostgreSQL's has no `* EXCLUDE (…)` and no `ROLLUP` modifier, and the
-//! parser's general one binds `->>` looser than `=`.
+//! A dialect of our own because PostgreSQL's has no `* EXCLUDE (…)` and no `ROLLUP` modifier, and
+//! the parser's general one binds `->>` looser than `=`.
 
 use std::any::TypeId;
 

@@ -62,7 +62,8 @@ pub struct Answer {
     pub schema: SchemaRef,
     /// The rows. Dropping it stops the statement.
     pub batches: BatchStream,
-    /// The cut of each stream that was read, or the frontier after what was inserted; by stream name.
+    /// The cut of each stream that was read, or the frontier after what was inserted; by stream
+    /// name.
     pub as_of: Vec<(String, Frontier)>,
     /// What was done, as PostgreSQL says it: `SELECT`, `INSERT 0 3`, `CREATE STREAM`.
     pub tag: String,

@@ -1,8 +1,8 @@
 //! Why a statement was not answered, in the words of the person who wrote it.
 //!
-//! One enum for every statement; the node's one file of status codes maps [`SqlError::kind`] to the wire.
-//! Messages are one lower-case paragraph without the wrappers of the libraries underneath, and name the
-//! nearest stream or column where a name was not found.
+//! One enum for every statement; the node's one file of status codes maps [`SqlError::kind`] to the
+//! wire. Messages are one lower-case paragraph without the wrappers of the libraries underneath,
+//! and name the nearest stream or column where a name was not found.
 
 use std::time::Duration;
 
@@ -259,7 +259,8 @@ fn of_schema(schema: &SchemaError) -> SqlError {
     }
 }
 
-/// Planning says everything in one kind of error; what names a missing thing is told apart by its text.
+/// Planning says everything in one kind of error; what names a missing thing is told apart by its
+/// text.
 fn of_plan(text: &str) -> SqlError {
     let reason = plain(text);
     if let Some(table) =

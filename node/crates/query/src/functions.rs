@@ -1,8 +1,8 @@
 //! Functions that we do faster than the engine underneath, with the same answers.
 //!
-//! `date_bin` over microseconds and a fixed stride, which is what nearly every chart over events asks
-//! for: events come nearly in the order of their times, so most fall into the bin of the one before and
-//! need no division. Everything else goes to the function that was there.
+//! `date_bin` over microseconds and a fixed stride, which is what nearly every chart over events
+//! asks for: events come nearly in the order of their times, so most fall into the bin of the one
+//! before and need no division. Everything else goes to the function that was there.
 
 use std::sync::Arc;
 
@@ -61,8 +61,8 @@ impl ScalarUDFImpl for DateBin {
 const NANOS_PER_MICRO: i64 = 1_000;
 const NANOS_PER_DAY: i64 = 86_400_000_000_000;
 
-/// The bins of an array of microseconds, where stride and origin are whole microseconds and no value is
-/// too far away to be counted in nanoseconds. `None` otherwise.
+/// The bins of an array of microseconds, where stride and origin are whole microseconds and no
+/// value is too far away to be counted in nanoseconds. `None` otherwise.
 fn bin_micros(args: &[ColumnarValue]) -> Option<ColumnarValue> {
     let [ColumnarValue::Scalar(stride), ColumnarValue::Array(times), origin @ ..] = args else {
         return None;

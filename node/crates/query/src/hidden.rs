@@ -1,8 +1,9 @@
 //! Keeps `_partition`, `_offset` and `_appended_at` out of `*`.
 //!
-//! A statement that names none of them gets tables without them, so `*` needs no care. Only a statement
-//! that names one gets tables that have them, and its wildcards are rewritten here: `*` over one stream
-//! becomes `* EXCEPT (hidden)`, `*` over a join becomes one wildcard for each table.
+//! A statement that names none of them gets tables without them, so `*` needs no care. Only a
+//! statement that names one gets tables that have them, and its wildcards are rewritten here: `*`
+//! over one stream becomes `* EXCEPT (hidden)`, `*` over a join becomes one wildcard for each
+//! table.
 
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;

@@ -1,5 +1,5 @@
-//! What the SQL engine asks of the node it runs in. The node implements [`Host`]; tests implement it over
-//! plain vectors.
+//! What the SQL engine asks of the node it runs in. The node implements [`Host`]; tests implement
+//! it over plain vectors.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -32,8 +32,8 @@ pub trait Host: Send + Sync + std::fmt::Debug + 'static {
     /// The streams there are.
     fn catalogue(&self) -> Catalogue;
 
-    /// Pins one consistent cut of every partition of a stream: nothing in it changes or goes away while
-    /// the pin lives.
+    /// Pins one consistent cut of every partition of a stream: nothing in it changes or goes away
+    /// while the pin lives.
     async fn pin(
         &self,
         stream: &Stream,
@@ -50,8 +50,8 @@ pub trait Host: Send + Sync + std::fmt::Debug + 'static {
     /// Drops a stream and its events; `if_exists` makes a missing one no error.
     async fn drop_stream(&self, name: &str, if_exists: bool) -> Result<(), HostError>;
 
-    /// Appends rows of the stream's log schema (see `alluvium_views::columns`); answered when durable and
-    /// applied.
+    /// Appends rows of the stream's log schema (see `alluvium_views::columns`); answered when
+    /// durable and applied.
     async fn append(&self, stream: &Stream, rows: RecordBatch) -> Result<Frontier, HostError>;
 
     /// What `system.partitions` shows.
@@ -64,24 +64,26 @@ pub trait Host: Send + Sync + std::fmt::Debug + 'static {
     async fn segments(&self) -> Result<Vec<SegmentRow>, HostError>;
 }
 
-/// One partition at one moment. Rows in `[start, end)`: first the segments in offset order, then the tail.
+/// One partition at one moment. Rows in `[start, end)`: first the segments in offset order, then
+/// the tail.
 #[derive(Clone, Debug)]
 pub struct PartitionPin {
     /// Which partition.
     pub partition: PartitionNumber,
     /// The first offset that retention has not taken.
     pub start: Offset,
-    /// The offset after the last event of this cut. Segments and tail may hold later events: they are not
-    /// part of the cut.
+    /// The offset after the last event of this cut. Segments and tail may hold later events: they
+    /// are not part of the cut.
     pub end: Offset,
     /// Sealed files, in offset order, without gaps or overlap.
     pub segments: Vec<SegmentPin>,
-    /// What is not sealed yet, in offset order. Columns: the stream's scan schema, hidden columns included
-    /// (`alluvium_views::columns::scan_schema`).
+    /// What is not sealed yet, in offset order. Columns: the stream's scan schema, hidden columns
+    /// included (`alluvium_views::columns::scan_schema`).
     pub tail: Vec<TailPin>,
 }
 
-/// A sealed Parquet file: the columns of the log schema, then `_offset` and `_appended_at`, sorted by
+/// A sealed Parquet file: the columns of the log schema, then `_offset` and `_appended_at`, sorted
+/// by
 /// `_offset`.
 #[derive(Clone, Debug)]
 pub struct SegmentPin {
@@ -99,7 +101,8 @@ pub struct SegmentPin {
     pub guard: Arc<dyn std::any::Any + Send + Sync>,
 }
 
-/// Exact statistics of one column of one segment. Min and max are one-row arrays of the column's log type;
+/// Exact statistics of one column of one segment. Min and max are one-row arrays of the column's
+/// log type;
 /// `None` where the type has no order or all is null.
 #[derive(Clone, Debug)]
 pub struct ColumnStatistics {

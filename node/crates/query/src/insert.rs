@@ -1,8 +1,9 @@
 //! `INSERT INTO stream [(columns)] VALUES … | SELECT …`.
 //!
-//! The rows are computed by the engine, brought into the stream's types as SQL casts do, checked like
-//! every other append, and appended through the host. Up to [`APPEND_ROWS_MAX`] rows are one append, all
-//! or nothing for each partition; more are several, and an error says how many rows stand.
+//! The rows are computed by the engine, brought into the stream's types as SQL casts do, checked
+//! like every other append, and appended through the host. Up to [`APPEND_ROWS_MAX`] rows are one
+//! append, all or nothing for each partition; more are several, and an error says how many rows
+//! stand.
 
 use std::sync::Arc;
 
@@ -103,8 +104,8 @@ impl Statements {
     }
 }
 
-/// The visible columns, all of them nullable: a null is found and named by its row when the rows are
-/// checked, not by the engine as a broken promise of the plan.
+/// The visible columns, all of them nullable: a null is found and named by its row when the rows
+/// are checked, not by the engine as a broken promise of the plan.
 fn insert_schema(visible: &SchemaRef) -> SchemaRef {
     let fields = visible.fields().iter();
     let fields: Vec<FieldRef> =

@@ -1,16 +1,17 @@
 //! SQL over streams: statements, tables and answers, on DataFusion.
 //!
-//! This crate is the only one that names DataFusion. It plans and computes; it stores nothing and reads
-//! storage only through [`host::Host`], which the node implements. Runtime, admission and deadlines are
-//! the caller's: a statement runs on the runtime that calls [`Engine::run`] and stops when its
-//! [`Answer`] is dropped.
+//! This crate is the only one that names DataFusion. It plans and computes; it stores nothing and
+//! reads storage only through [`host::Host`], which the node implements. Runtime, admission and
+//! deadlines are the caller's: a statement runs on the runtime that calls [`Engine::run`] and stops
+//! when its [`Answer`] is dropped.
 //!
 //! Invariants: every stream of a statement is read at one cut, and the answer says which; an answer
-//! holds each event of its cut exactly once; no statement reaches a file that is not a pinned segment.
+//! holds each event of its cut exactly once; no statement reaches a file that is not a pinned
+//! segment.
 //!
-//! Reading order: [`host`] (what a node gives), `statement` and `create` (what may be said), `engine`
-//! (the way of a statement), `cut` and `table` (what is read), `segments` (how), `insert`, [`print`] and
-//! [`wire`] (the forms of an answer), [`files`] (rows from files).
+//! Reading order: [`host`] (what a node gives), `statement` and `create` (what may be said),
+//! `engine` (the way of a statement), `cut` and `table` (what is read), `segments` (how), `insert`,
+//! [`print`] and [`wire`] (the forms of an answer), [`files`] (rows from files).
 
 mod catalog;
 mod create;
@@ -23,6 +24,7 @@ mod functions;
 mod hidden;
 pub mod host;
 mod insert;
+mod literals;
 mod nearest;
 mod output;
 pub mod print;

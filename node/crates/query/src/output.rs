@@ -1,7 +1,7 @@
 //! The form in which rows leave: plain Arrow types that every client reads.
 //!
-//! Inside, text is `Utf8View` because it is fastest to compare; outside it is `Utf8`, and JSON picked out
-//! of JSON is text.
+//! Inside, text is `Utf8View` because it is fastest to compare; outside it is `Utf8`, and JSON
+//! picked out of JSON is text.
 
 use std::pin::Pin;
 use std::sync::Arc;

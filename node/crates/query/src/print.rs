@@ -1,7 +1,7 @@
 //! Answers as text: an aligned table, CSV, JSON, or one JSON object on each line.
 //!
-//! Numbers are numbers, times are ISO 8601, a null is an empty field in CSV, `null` in JSON and `NULL` in
-//! a table.
+//! Numbers are numbers, times are ISO 8601, a null is an empty field in CSV, `null` in JSON and
+//! `NULL` in a table.
 
 use std::io::{self, Write};
 use std::sync::Arc;
@@ -44,8 +44,8 @@ impl std::str::FromStr for Format {
 /// Characters a table shows of one value; the rest becomes `…`.
 const VALUE_CHARS_MAX: usize = 120;
 
-/// Writes one answer, batch by batch. CSV and NDJSON are written as rows come; a table and a JSON array
-/// are written by [`Printer::finish`].
+/// Writes one answer, batch by batch. CSV and NDJSON are written as rows come; a table and a JSON
+/// array are written by [`Printer::finish`].
 #[derive(Debug)]
 pub struct Printer {
     format: Format,
@@ -80,8 +80,8 @@ impl Printer {
         Ok(())
     }
 
-    /// Writes what is left and the end. A table of no columns, which a statement like `CREATE STREAM`
-    /// answers, is not written at all.
+    /// Writes what is left and the end. A table of no columns, which a statement like `CREATE
+    /// STREAM` answers, is not written at all.
     pub fn finish(self, out: &mut dyn Write) -> io::Result<()> {
         if self.schema.fields().is_empty() {
             return Ok(());

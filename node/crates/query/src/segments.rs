@@ -1,11 +1,11 @@
 //! Reads pinned segments, and nothing else.
 //!
-//! The engine underneath asks an object store for files by path. Ours is empty: every read goes through
-//! [`SegmentReaders`], which opens only the files that a pin carries with it. A path that reaches a plan
-//! in any other way has no pin and cannot be opened.
+//! The engine underneath asks an object store for files by path. Ours is empty: every read goes
+//! through [`SegmentReaders`], which opens only the files that a pin carries with it. A path that
+//! reaches a plan in any other way has no pin and cannot be opened.
 //!
-//! Footers are parsed once and kept in memory, page index included: a segment never changes and its path
-//! is never used again.
+//! Footers are parsed once and kept in memory, page index included: a segment never changes and its
+//! path is never used again.
 
 use std::collections::HashMap;
 use std::fs::File;

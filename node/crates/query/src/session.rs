@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use datafusion::execution::FunctionRegistry;
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::memory_pool::FairSpillPool;
 use datafusion::execution::object_store::ObjectStoreUrl;
@@ -14,13 +15,14 @@ use object_store::memory::InMemory;
 use crate::catalog::{CATALOGUE, PUBLIC};
 use crate::error::SqlError;
 use crate::functions;
+use crate::literals::Literals;
 use crate::segments::store_url;
 
 /// What the engine may use.
 #[derive(Clone, Debug)]
 pub struct EngineOptions {
-    /// Memory of all running statements together; a statement that needs more spills to `temp_dir`, and
-    /// fails where that does not help.
+    /// Memory of all running statements together; a statement that needs more spills to `temp_dir`,
+    /// and fails where that does not help.
     pub memory_bytes_max: usize,
     /// Memory of parsed segment footers.
     pub footer_bytes_max: usize,
@@ -80,6 +82,9 @@ pub(crate) fn base(options: &EngineOptions) -> Result<SessionState, EngineError>
         .with_runtime_env(Arc::new(runtime))
         .with_default_features()
         .build();
+    state
+        .register_function_rewrite(Arc::new(Literals))
+        .map_err(|error| EngineError::Start(error.into()))?;
     datafusion_functions_json::register_all(&mut state)
         .map_err(|error| EngineError::Start(error.into()))?;
     functions::register(&mut state).map_err(|error| EngineError::Start(error.into()))?;
@@ -112,6 +117,9 @@ fn config(options: &EngineOptions) -> SessionConfig {
     all.execution.time_zone = Some("UTC".into());
     // Segments are written without bloom filters; looking for them costs a read for each column.
     all.execution.parquet.bloom_filter_on_read = false;
+    // Its bounds for min and max over an expression are those of the column inside: a scan then
+    // leaves out rows that count.
+    all.optimizer.enable_aggregate_dynamic_filter_pushdown = false;
     all.explain.show_sizes = false;
     config
 }

@@ -1,7 +1,8 @@
 //! From text to one statement of ours.
 //!
 //! An allow-list: what is not named in [`Statement`] is refused with what to do instead. The parser
-//! underneath reads much more than this node does, so nothing reaches the planner by not being forbidden.
+//! underneath reads much more than this node does, so nothing reaches the planner by not being
+//! forbidden.
 
 use alluvium_core::schema::HIDDEN_COLUMNS;
 use alluvium_core::stream::StreamDefinition;
@@ -34,18 +35,19 @@ pub(crate) enum Statement {
 #[derive(Debug)]
 pub(crate) struct Read {
     pub(crate) statement: Parsed,
-    /// Whether a word of the statement is the name of a hidden column. Only then do tables show them.
+    /// Whether a word of the statement is the name of a hidden column. Only then do tables show
+    /// them.
     pub(crate) names_hidden: bool,
     /// What it calls itself in the answer.
     pub(crate) tag: &'static str,
 }
 
-/// Nested parentheses, subqueries and operators the parser follows before it gives up: enough for what
-/// people and tools write, little enough for a thread's stack.
+/// Nested parentheses, subqueries and operators the parser follows before it gives up: enough for
+/// what people and tools write, little enough for a thread's stack.
 const NESTING_MAX: usize = 50;
 
-/// Operators in one expression, and parts of one UNION or JOIN: a chain of them is a tree as deep as it
-/// is long, and trees are walked on a thread's stack.
+/// Operators in one expression, and parts of one UNION or JOIN: a chain of them is a tree as deep
+/// as it is long, and trees are walked on a thread's stack.
 const CHAIN_MAX: usize = 1_000;
 
 /// Reads exactly one statement.
@@ -79,8 +81,8 @@ pub(crate) fn parse(sql: &str) -> Result<Statement, SqlError> {
     }
 }
 
-/// Splits a script into its statements: at semicolons outside quotes and comments. Empty statements are
-/// left out, comments stay with the statement they stand in.
+/// Splits a script into its statements: at semicolons outside quotes and comments. Empty statements
+/// are left out, comments stay with the statement they stand in.
 pub fn split_statements(sql: &str) -> Result<Vec<String>, SqlError> {
     let tokens = tokenize(sql)?;
     let line_starts: Vec<usize> =
@@ -115,7 +117,8 @@ pub fn split_statements(sql: &str) -> Result<Vec<String>, SqlError> {
     Ok(statements)
 }
 
-/// Whether a text ends inside a string, a quoted name or a comment: a shell then asks for another line.
+/// Whether a text ends inside a string, a quoted name or a comment: a shell then asks for another
+/// line.
 pub fn is_unfinished(sql: &str) -> bool {
     match tokenize(sql) {
         Ok(_) => false,
@@ -144,8 +147,8 @@ fn split_tokens(tokens: &[TokenWithSpan]) -> impl Iterator<Item = &[TokenWithSpa
         .filter(|run| run.iter().any(|token| !is_separator(&token.token)))
 }
 
-/// Refuses expressions that are longer than a stack is deep. Counts operators between commas, for each
-/// pair of parentheses by itself.
+/// Refuses expressions that are longer than a stack is deep. Counts operators between commas, for
+/// each pair of parentheses by itself.
 fn check_chains(tokens: &[TokenWithSpan]) -> Result<(), SqlError> {
     let mut counts = vec![0_usize];
     for token in tokens {

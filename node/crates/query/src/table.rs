@@ -1,7 +1,7 @@
 //! A stream as a table: one pinned cut, planned as a scan of its segments beside its tail.
 //!
-//! The cut is pinned once for each stream of a statement, before planning, so every mention of a stream
-//! in one statement reads the same events. Nothing here waits or reads a file.
+//! The cut is pinned once for each stream of a statement, before planning, so every mention of a
+//! stream in one statement reads the same events. Nothing here waits or reads a file.
 //!
 //! Invariant: a plan made here yields each event of the cut exactly once.
 

@@ -1,9 +1,9 @@
 //! The engine without a node: a host over vectors and real Parquet files.
 //!
-//! [`MemHost`] keeps streams in memory, appends at once, and seals only when told to, so a test chooses
-//! whether a query meets a tail, segments, or both. Segments are written as a node writes them (log
-//! columns, `_offset`, `_appended_at`, exact statistics), so every path of the scan is the real one. It
-//! is not durable, not replicated, and knows no producers.
+//! [`MemHost`] keeps streams in memory, appends at once, and seals only when told to, so a test
+//! chooses whether a query meets a tail, segments, or both. Segments are written as a node writes
+//! them (log columns, `_offset`, `_appended_at`, exact statistics), so every path of the scan is
+//! the real one. It is not durable, not replicated, and knows no producers.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -195,8 +195,8 @@ fn write(tail: &[(Offset, Time, RecordBatch)], path: PathBuf) -> Result<SegmentP
     Ok(SegmentPin { path, file_bytes, first, end: first.advance(count), columns, guard })
 }
 
-/// Rows as they lie in a file: Parquet has no type for intervals, so they are text there, and the scan
-/// asks for intervals back.
+/// Rows as they lie in a file: Parquet has no type for intervals, so they are text there, and the
+/// scan asks for intervals back.
 fn to_file(rows: &RecordBatch) -> Result<RecordBatch, HostError> {
     let mut fields = Vec::new();
     let mut columns = Vec::new();

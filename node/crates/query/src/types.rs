@@ -1,7 +1,7 @@
 //! Reads a column type by its PostgreSQL name, or one of the names other databases give it.
 //!
-//! Lengths of `VARCHAR(n)` and precisions of times are read and not enforced: text has no limit, times
-//! have microseconds. `NUMERIC` without numbers is `NUMERIC(38, 10)`.
+//! Lengths of `VARCHAR(n)` and precisions of times are read and not enforced: text has no limit,
+//! times have microseconds. `NUMERIC` without numbers is `NUMERIC(38, 10)`.
 
 use alluvium_core::schema::{Column, ColumnType};
 use datafusion::sql::sqlparser::parser::Parser;
@@ -115,29 +115,7 @@ impl Types {
                 ColumnType::Bytes
             }
             "DATE" => ColumnType::Date,
-            "TIME" => {
-                self.numbers(parser)?;
-                if words(parser, &["WITH", "TIME", "ZONE"]) {
-                    return Err(SqlError::unsupported(
-                        "TIME WITH TIME ZONE is not supported; use TIMESTAMPTZ",
-                    ));
-                }
-                words(parser, &["WITHOUT", "TIME", "ZONE"]);
-                ColumnType::Time
-            }
-            "TIMESTAMP" | "DATETIME" => {
-                self.numbers(parser)?;
-                if words(parser, &["WITH", "TIME", "ZONE"]) {
-                    ColumnType::TimestampTz
-                } else {
-                    words(parser, &["WITHOUT", "TIME", "ZONE"]);
-                    ColumnType::Timestamp
-                }
-            }
-            "TIMESTAMPTZ" => {
-                self.numbers(parser)?;
-                ColumnType::TimestampTz
-            }
+            "TIME" | "TIMESTAMP" | "DATETIME" | "TIMESTAMPTZ" => self.read_time(parser, &name)?,
             "INTERVAL" => ColumnType::Interval,
             "JSON" | "JSONB" => ColumnType::Json,
             "ARRAY" | "LIST" => {
@@ -157,6 +135,25 @@ impl Types {
             }
         };
         Ok(column_type)
+    }
+
+    fn read_time(&mut self, parser: &mut Parser, name: &str) -> Result<ColumnType, SqlError> {
+        self.numbers(parser)?;
+        if name == "TIMESTAMPTZ" {
+            return Ok(ColumnType::TimestampTz);
+        }
+        let has_zone = words(parser, &["WITH", "TIME", "ZONE"]);
+        if !has_zone {
+            words(parser, &["WITHOUT", "TIME", "ZONE"]);
+        }
+        match (name, has_zone) {
+            ("TIME", true) => {
+                Err(SqlError::unsupported("TIME WITH TIME ZONE is not supported; use TIMESTAMPTZ"))
+            }
+            ("TIME", false) => Ok(ColumnType::Time),
+            (_, true) => Ok(ColumnType::TimestampTz),
+            (_, false) => Ok(ColumnType::Timestamp),
+        }
     }
 
     fn numeric(&mut self, parser: &mut Parser) -> Result<ColumnType, SqlError> {

@@ -1,7 +1,7 @@
 //! Rows as Arrow IPC streams, the form in which they cross the wire.
 //!
-//! Each piece stands for itself: a schema, or a schema with one record batch. A client can read any of
-//! them with any Arrow library and need not keep state between them.
+//! Each piece stands for itself: a schema, or a schema with one record batch. A client can read any
+//! of them with any Arrow library and need not keep state between them.
 
 use std::io::Cursor;
 

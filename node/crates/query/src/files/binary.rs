@@ -67,8 +67,8 @@ fn named_parquet<R: ChunkReader + 'static>(
     Ok(named(path, reader))
 }
 
-/// A Parquet file that counts what is read of it. Pages are read through streams from a place; what a
-/// stream reads is counted there.
+/// A Parquet file that counts what is read of it. Pages are read through streams from a place; what
+/// a stream reads is counted there.
 struct CountedFile {
     file: File,
     read_bytes: Arc<AtomicU64>,

@@ -13,8 +13,8 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
 use super::{FileError, FileFormat, Input, format_of};
 
-/// Guesses the columns of a file from its schema, or from its first `rows` rows. All are nullable: that
-/// no null was seen in some rows promises nothing of the others.
+/// Guesses the columns of a file from its schema, or from its first `rows` rows. All are nullable:
+/// that no null was seen in some rows promises nothing of the others.
 pub fn infer(
     path: &str,
     format: Option<FileFormat>,

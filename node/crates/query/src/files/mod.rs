@@ -1,8 +1,9 @@
-//! Rows from files: NDJSON, JSON, CSV, Parquet and Arrow IPC, plain or compressed with gzip or zstd.
+//! Rows from files: NDJSON, JSON, CSV, Parquet and Arrow IPC, plain or compressed with gzip or
+//! zstd.
 //!
-//! Columns are matched to those of a stream by name. Rows come out in chunks of a given size, the last
-//! one smaller: the same file in the same chunk size gives the same chunks, which is what makes an
-//! interrupted ingest resumable by counting chunks.
+//! Columns are matched to those of a stream by name. Rows come out in chunks of a given size, the
+//! last one smaller: the same file in the same chunk size gives the same chunks, which is what
+//! makes an interrupted ingest resumable by counting chunks.
 //!
 //! Only local files and standard input; nothing here knows the network.
 
@@ -116,8 +117,8 @@ impl Progress {
     }
 }
 
-/// Opens a file, or standard input for `-`. Without a format the name says it; standard input is NDJSON
-/// unless something else is said.
+/// Opens a file, or standard input for `-`. Without a format the name says it; standard input is
+/// NDJSON unless something else is said.
 pub fn open(
     path: &str,
     format: Option<FileFormat>,
@@ -230,8 +231,8 @@ impl Iterator for Chunks {
     }
 }
 
-/// Casts what a stream has another type for, and fails where a value does not fit. A file's types are
-/// often an accident of the program that wrote it, so more is cast here than from the wire.
+/// Casts what a stream has another type for, and fails where a value does not fit. A file's types
+/// are often an accident of the program that wrote it, so more is cast here than from the wire.
 fn cast_checked(log: &SchemaRef, batch: RecordBatch) -> Result<RecordBatch, String> {
     let options = CastOptions { safe: false, ..CastOptions::default() };
     let mut fields = Vec::with_capacity(batch.num_columns());

@@ -171,7 +171,8 @@ impl<R: Read + Send> NextObject for Objects<R> {
                     }
                     continue;
                 }
-                // Raw line ends stand only between the parts of an object, where a space says the same.
+                // Raw line ends stand only between the parts of an object, where a space says the
+                // same.
                 buffer.push(if byte == b'\n' || byte == b'\r' { b' ' } else { byte });
                 match byte {
                     _ if is_escaped => is_escaped = false,
@@ -198,8 +199,8 @@ impl<R: Read + Send> NextObject for Objects<R> {
     }
 }
 
-/// Values by the names in the first line. An empty field is null, or the empty text where null may not
-/// stand.
+/// Values by the names in the first line. An empty field is null, or the empty text where null may
+/// not stand.
 pub(super) fn csv(input: Input, log: &SchemaRef, chunk_rows: usize) -> Result<Batches, FileError> {
     let path = input.path.clone();
     let mut reader = BufReader::with_capacity(BUFFER_BYTES, input.reader);
@@ -232,8 +233,8 @@ pub(super) fn csv(input: Input, log: &SchemaRef, chunk_rows: usize) -> Result<Ba
     })))
 }
 
-/// Says the column by its name and the line as an editor counts it: the reader counts columns from 0,
-/// and lines from 0 behind the line of names.
+/// Says the column by its name and the line as an editor counts it: the reader counts columns from
+/// 0, and lines from 0 behind the line of names.
 fn explain(error: &str, header: &[String]) -> String {
     let error = error.strip_prefix("Parser error: ").unwrap_or(error);
     let parts = error.split_once(" for column ").and_then(|(what, place)| {

@@ -2,7 +2,8 @@
 
 use crate::world::World;
 
-/// `rides` with ten segments in each of the two partitions that the riders fall into; ride ids grow from one to the next.
+/// `rides` with ten segments in each of the two partitions that the riders fall into; ride ids grow
+/// from one to the next.
 async fn world() -> World {
     let world = World::new();
     world.rides(10, 20).await;

@@ -1,8 +1,8 @@
 //! SQL answers over real events are DuckDB's answers.
 //!
-//! The statements lie in `slt/*.slt`, the questions in `examples/*/questions.sql`. DuckDB answered them
-//! over the same rows (`slt/duckdb.py`); here the engine answers them, with the events in the tail, in
-//! segments, and in both. All files run; what differs is listed at the end.
+//! The statements lie in `slt/*.slt`, the questions in `examples/*/questions.sql`. DuckDB answered
+//! them over the same rows (`slt/duckdb.py`); here the engine answers them, with the events in the
+//! tail, in segments, and in both. All files run; what differs is listed at the end.
 
 mod database;
 mod feed;

@@ -1,5 +1,5 @@
-//! Values as `slt/duckdb.py` shows them: one spelling for both engines, so that equal answers are equal
-//! text.
+//! Values as `slt/duckdb.py` shows them: one spelling for both engines, so that equal answers are
+//! equal text.
 
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::compute::cast;

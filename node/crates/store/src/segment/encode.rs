@@ -387,7 +387,7 @@ mod tests {
 
     fn scattered() -> impl Iterator<Item = Option<i64>> {
         // No null in the first thousand rows, only nulls at the end, and a third between.
-        let some = |row: usize| row < 1_000 || (row % 3 != 0 && row < ROWS - 500);
+        let some = |row: usize| row < 1_000 || (!row.is_multiple_of(3) && row < ROWS - 500);
         (0..ROWS).map(move |row| some(row).then(|| (row as i64 * 7_919) % 10_007 - 5_000))
     }
 
