@@ -5,7 +5,7 @@ use crate::node::{Node, data_dir};
 #[test]
 fn acknowledged_events_survive_kills() {
     let (_dir, data) = data_dir();
-    let flags = ["--segment-bytes", "4KB", "--segment-age", "100ms"];
+    let flags = ["--segment-bytes", "64KB", "--segment-age", "100ms"];
     let node = Node::start_with(&data, &flags);
     node.sql("CREATE STREAM s (n BIGINT, pad TEXT) PARTITION BY (n) WITH (partitions = 2)");
     node.kill();

@@ -42,8 +42,8 @@ fn csv_is_read_from_standard_input_by_column_names() {
     let (_dir, data) = data_dir();
     let node = Node::start(&data);
     node.sql("CREATE STREAM s (a BIGINT, b TEXT, c DOUBLE)");
-    let output =
-        node.client_with_input(&["ingest", "s", "-", "--format", "csv"], b"b,a\nx,1\n\"y,z\",2\n");
+    let output = node
+        .client_with_input(&["ingest", "s", "-", "--file-format", "csv"], b"b,a\nx,1\n\"y,z\",2\n");
     assert!(output.status.success(), "{}", text(&output.stderr));
     assert_eq!(node.sql("SELECT a, b, c FROM s ORDER BY a"), "a,b,c\n1,x,\n2,\"y,z\",\n");
 }
