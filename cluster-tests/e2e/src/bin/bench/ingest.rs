@@ -156,11 +156,16 @@ fn peer_row(figures: &peers::Figures, repetition: u32, ours: f64) -> Vec<String>
         ),
         rate(figures.rows, figures.seconds),
         String::new(),
-        format!("{:.1}", figures.p50_ms),
-        format!("{:.1}", figures.p99_ms),
+        milliseconds(figures.p50_ms),
+        milliseconds(figures.p99_ms),
         format!("{:.2}", figures.cpu_seconds / (figures.rows as f64 / 1e6)),
         String::new(),
     ]
+}
+
+/// Nothing where a peer does not tell.
+fn milliseconds(value: f64) -> String {
+    if value.is_nan() { String::new() } else { format!("{value:.1}") }
 }
 
 fn skipped(reason: &str) -> Vec<String> {

@@ -73,7 +73,8 @@ pub async fn run(options: &QueriesOptions) -> Result<()> {
 
 /// A node that holds `events` in segments, and `hosts`.
 pub async fn sealed_node(options: &QueriesOptions) -> Result<Node> {
-    let mut settings = NodeOptions::default();
+    // What a tail still holds after the load is sealed by age: soon, where a live node would wait.
+    let mut settings = NodeOptions::default().set("ALLUVIUM_SEGMENT_AGE", "5s");
     if let Some(bytes) = options.segment_bytes {
         settings = settings.set("ALLUVIUM_SEGMENT_BYTES", bytes);
     }
