@@ -66,6 +66,7 @@ impl Host for NodeHost {
         let served = self.served(stream)?;
         let views = futures::future::try_join_all(served.partitions.iter().map(|p| p.read()));
         let views = views.await.map_err(|error| read_error(&served, &error))?;
+        verify(&served, &views).await?;
         let mut pins = Vec::with_capacity(views.len());
         for (handle, view) in served.partitions.iter().zip(views) {
             let end = cut_of(stream, handle, &view, freshness)?;
@@ -164,6 +165,24 @@ impl Host for NodeHost {
         }
         Ok(rows)
     }
+}
+
+/// Segments from before this process are compared with their checksums before the first answer rests on
+/// them.
+async fn verify(served: &ServedStream, views: &[Arc<PartitionView>]) -> Result<(), HostError> {
+    for (handle, view) in served.partitions.iter().zip(views) {
+        let Some(log) = handle.log().filter(|_| view.segments.iter().any(|s| !s.is_verified()))
+        else {
+            continue;
+        };
+        let (log, view) = (log.clone(), view.clone());
+        let verified = tokio::task::spawn_blocking(move || log.verify(&view)).await;
+        if !matches!(verified, Ok(Ok(()))) {
+            let (partition, reason) = (handle.number, handle.damage().unwrap_or_default());
+            return Err(read_error(served, &ReadError::NotServed { partition, reason }));
+        }
+    }
+    Ok(())
 }
 
 fn read_error(served: &ServedStream, error: &ReadError) -> HostError {

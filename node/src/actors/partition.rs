@@ -43,7 +43,10 @@ pub struct PersistedNotice(pub Persisted);
 /// Answers with a pinned view that holds everything acknowledged before the question.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
-pub struct Read(pub oneshot::Sender<Result<Arc<PartitionView>, ReadError>>);
+pub struct Read(pub Reader);
+
+/// A caller who waits for a pinned view.
+type Reader = oneshot::Sender<Result<Arc<PartitionView>, ReadError>>;
 
 /// Why a partition could not be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -134,9 +137,9 @@ pub struct PartitionActor {
     sealing: seal::Sealing,
     appends: append::Appends,
     fences: BTreeMap<RequestId, oneshot::Sender<Result<ProducerState, ReadError>>>,
-    reads: BTreeMap<RequestId, oneshot::Sender<Result<Arc<PartitionView>, ReadError>>>,
+    reads: BTreeMap<RequestId, Reader>,
     /// Reads whose index is known but not yet applied.
-    ready: Vec<(Index, oneshot::Sender<Result<Arc<PartitionView>, ReadError>>)>,
+    ready: Vec<(Index, Reader)>,
     requests: u64,
     clocked_at: Time,
     metrics: Arc<Metrics>,

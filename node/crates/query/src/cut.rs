@@ -153,9 +153,7 @@ impl PruningStatistics for SegmentBounds<'_> {
 
     fn null_counts(&self, column: &Column) -> Option<ArrayRef> {
         let name = column.name();
-        if self.schema.column_with_name(name).is_none() {
-            return None;
-        }
+        self.schema.column_with_name(name)?;
         let counts = self.parts.iter().map(|part| match name {
             "_partition" | "_offset" | "_appended_at" => Some(0),
             _ => part.column(name).map(|column| column.null_count),

@@ -44,7 +44,7 @@ impl FunctionRewrite for Literals {
                 make_exact(high) || low
             }
             Expr::InList(InList { expr, list, .. }) if is_decimal(expr, schema) => {
-                list.iter_mut().fold(false, |changed, item| make_exact(item) || changed)
+                list.iter_mut().map(make_exact).filter(|changed| *changed).count() != 0
             }
             Expr::Case(Case { expr: Some(expr), when_then_expr, .. })
                 if is_decimal(expr, schema) =>

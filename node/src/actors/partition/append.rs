@@ -148,7 +148,7 @@ impl PartitionActor {
         }
         for ((reply, _permit), outcome) in callers.into_iter().zip(&appended.parts) {
             // A caller that left needs no answer.
-            let _ = reply.send(Ok(outcome.clone()));
+            let _ = reply.send(Ok(*outcome));
         }
     }
 

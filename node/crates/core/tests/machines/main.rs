@@ -18,8 +18,8 @@ fn run_scripts<R: goldenscript::Runner + Default>(folder: &str) {
     scripts.sort();
     assert!(!scripts.is_empty(), "no scripts in {}", folder.display());
     for script in scripts {
-        println!("{}", script.display());
-        goldenscript::run(&mut R::default(), &script).expect("a script that can be run");
+        let run = goldenscript::run(&mut R::default(), &script);
+        run.unwrap_or_else(|error| panic!("{}: {error}", script.display()));
     }
 }
 

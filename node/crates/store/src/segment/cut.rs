@@ -235,6 +235,7 @@ pub(crate) fn segment(
         path: shared.segment_dir(log.group()).join(file_name(id)),
         checksums,
         condemned: AtomicBool::new(false),
+        verified: AtomicBool::new(true),
     }
 }
 

@@ -86,6 +86,7 @@ pub(crate) fn decode(
         path: dir.join(file_name(id)),
         checksums,
         condemned: AtomicBool::new(false),
+        verified: AtomicBool::new(false),
     })
 }
 
@@ -150,6 +151,7 @@ mod tests {
                 path: dir.join(file_name(SegmentId(12))),
                 checksums: Checksums { file: 1, footer: 2, footer_bytes: 3 },
                 condemned: AtomicBool::new(false),
+                verified: AtomicBool::new(false),
             };
             let row = encode(&segment);
             let read = decode(GroupId(7), SegmentId(12), dir, &row).unwrap();

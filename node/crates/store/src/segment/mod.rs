@@ -69,6 +69,8 @@ pub struct Segment {
     pub path: PathBuf,
     pub(crate) checksums: Checksums,
     pub(crate) condemned: AtomicBool,
+    /// The content was compared with its checksum, or written, by this process.
+    pub(crate) verified: AtomicBool,
 }
 
 /// By what the content of a file is recognised as what was written.
@@ -103,6 +105,12 @@ impl Segment {
         self.verify_unless(&AtomicBool::new(false))
     }
 
+    /// Whether this process has written the file or compared it with its checksum.
+    #[must_use]
+    pub fn is_verified(&self) -> bool {
+        self.verified.load(Ordering::Acquire)
+    }
+
     /// Like [`Segment::verify`], but gives up, and knows nothing, once told to.
     pub(crate) fn verify_unless(&self, told: &AtomicBool) -> Result<(), StoreError> {
         let mut file = self.open()?;
@@ -120,6 +128,7 @@ impl Segment {
         if hasher.finalize() != self.checksums.file {
             return Err(self.corrupt("its checksum does not match"));
         }
+        self.verified.store(true, Ordering::Release);
         Ok(())
     }
 
