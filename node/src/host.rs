@@ -167,8 +167,8 @@ impl Host for NodeHost {
     }
 }
 
-/// Segments from before this process are compared with their checksums before the first answer rests on
-/// them.
+/// Segments from before this process are compared with their checksums before the first answer
+/// rests on them.
 async fn verify(served: &ServedStream, views: &[Arc<PartitionView>]) -> Result<(), HostError> {
     for (handle, view) in served.partitions.iter().zip(views) {
         let Some(log) = handle.log().filter(|_| view.segments.iter().any(|s| !s.is_verified()))

@@ -143,11 +143,13 @@ impl PartitionLog {
         self.damage.load_full()
     }
 
-    /// Compares the segments of a view that this process has not read yet with their checksums, so that
-    /// no answer rests on a damaged file. Reads each file once in the life of the process; blocks.
+    /// Compares the segments of a view that this process has not read yet with their checksums, so
+    /// that no answer rests on a damaged file. Reads each file once in the life of the process;
+    /// blocks.
     ///
     /// # Errors
-    /// [`StoreError::Corrupt`] naming the first damaged file; the partition is damaged from then on.
+    /// [`StoreError::Corrupt`] naming the first damaged file; the partition is damaged from then
+    /// on.
     pub fn verify(&self, view: &PartitionView) -> Result<(), StoreError> {
         for segment in view.segments.iter().filter(|segment| !segment.is_verified()) {
             segment.verify().inspect_err(|error| self.set_damage(error))?;
