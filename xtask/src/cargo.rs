@@ -55,7 +55,7 @@ pub fn run(root: &Path, args: &[&str]) -> Result<()> {
 /// Builds programs of the workspace and says where they lie.
 ///
 /// Not `--package`: cargo unifies features over the packages selected, so each selection of its own
-/// would compile DataFusion once more. `--examples` (there are none) makes those of our tests count
+/// would compile DataFusion once more. `--examples` makes those of our tests count
 /// too. What `cargo xtask test` builds and what this builds is then the same.
 pub fn build(root: &Path, programs: &[&str]) -> Result<PathBuf> {
     let started = Instant::now();
