@@ -91,7 +91,9 @@ async fn wait_until(client: &Client, what: &str, holds: impl Fn(&Sealed) -> bool
 async fn answers_as_of_a_frontier_do_not_change() {
     eprintln!("seed {SEED}");
     let mut rng = ChaCha8Rng::seed_from_u64(SEED);
-    let mut node = Node::start(NodeOptions::default()).await.unwrap();
+    // As much as a fast machine takes in while the questions are asked stays in memory.
+    let unsealed = NodeOptions::default().set("ALLUVIUM_SEGMENT_BYTES", 512 << 20);
+    let mut node = Node::start(unsealed).await.unwrap();
     let client = node.client().await.unwrap();
     client.query(&rows::create_stream(STREAM, 4)).await.unwrap();
 
