@@ -24,7 +24,7 @@ const FOREIGN: [(&str, &str); 7] = [
     (concat!("/wo", "rk/"), "a path of one machine: use a relative one or a variable"),
     (concat!("crates", ".io"), "a registry's host: the tools know where packages come from"),
     (concat!("pypi", ".org"), "a registry's host: the tools know where packages come from"),
-    (concat!("npmjs", ".com"), "a registry's host: the tools know where packages come from"),
+    (concat!("npm", "js.com"), "a registry's host: the tools know where packages come from"),
     (concat!("<<<", "<<<<"), "finish the merge"),
     (concat!(">>>", ">>>>"), "finish the merge"),
 ];
