@@ -30,6 +30,7 @@ fn with_node(root: &Path, name: &str, args: &[String]) -> Result<()> {
     let dir = cargo::build(root, &["alluvium", name])?;
     let mut command = Command::new(dir.join(name));
     command.current_dir(root).env("ALLUVIUM_BIN", dir.join("alluvium"));
+    command.env("CARGO_MANIFEST_DIR", root.join("cluster-tests/e2e"));
     run(command.args(args), name)
 }
 

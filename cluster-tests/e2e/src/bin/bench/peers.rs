@@ -53,6 +53,12 @@ impl Peer {
     }
 }
 
+/// Where this package lies now, which need not be where it was compiled.
+fn package_dir() -> PathBuf {
+    std::env::var_os("CARGO_MANIFEST_DIR")
+        .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from)
+}
+
 /// A Python process that answers each line with a line.
 pub struct Worker {
     child: Child,
@@ -69,7 +75,7 @@ impl Worker {
         arguments: &[&str],
         scratch: tempfile::TempDir,
     ) -> Result<Worker> {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("peers").join(script);
+        let path = package_dir().join("peers").join(script);
         let mut child = Command::new(python().await?)
             .arg(path)
             .args(arguments)
