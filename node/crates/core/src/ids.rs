@@ -30,6 +30,10 @@ id!(
     StreamId, "s"
 );
 id!(
+    /// A view in one of its lives: one that is rebuilt or replaced gets a new id.
+    ViewId, "v"
+);
+id!(
     /// A producer, whatever its name is.
     ProducerId, "p"
 );

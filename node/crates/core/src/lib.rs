@@ -4,7 +4,7 @@
 //! order. The shell (actors, store, gRPC) hands in what happened and carries out what comes back.
 //!
 //! Reading order: [`ids`] and [`time`] (numbers with rules), [`schema`] and [`stream`] (what a
-//! stream is), [`routing`] (which partition an event belongs to), [`partition`] (what an append
+//! stream is), [`view`] (what a view is), [`routing`] (which partition an event belongs to), [`partition`] (what an append
 //! means),
 //! [`meta`] (the catalogue), [`replica`] (how commands become agreed), [`invariant`] (promises).
 
@@ -18,3 +18,4 @@ pub mod routing;
 pub mod schema;
 pub mod stream;
 pub mod time;
+pub mod view;

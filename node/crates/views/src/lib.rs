@@ -1,9 +1,13 @@
 //! Compute over Arrow, without IO.
 //!
 //! [`columns`] says which Arrow type each column of a stream has in the log, in segments and in
-//! scans; [`rows`] turns what clients send into batches of the log and cuts them to size.
+//! scans; [`rows`] turns what clients send into batches of the log and cuts them to size;
+//! [`aggregate`] keeps what is computed for each group; [`fold`] folds events into the groups of a
+//! view.
 //!
 //! Everything here is a function of its arguments: no files, sockets, clocks or threads.
 
+pub mod aggregate;
 pub mod columns;
+pub mod fold;
 pub mod rows;
