@@ -11,6 +11,7 @@ mod cluster;
 mod demo;
 mod licences;
 mod metadata;
+mod peer;
 mod setup;
 mod test;
 mod tidy;

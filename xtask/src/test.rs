@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
-use crate::{cargo, licences, setup, tidy};
+use crate::{cargo, licences, peer, setup, tidy};
 
 /// What needs neither RocksDB nor DataFusion.
 const LIGHT_PACKAGES: [&str; 3] = ["alluvium-core", "cluster-sim", "xtask"];
@@ -45,7 +45,7 @@ enum Weight {
     Heavy,
 }
 
-const STEPS: [Step; 14] = [
+const STEPS: [Step; 15] = [
     Step { name: "format", weight: Weight::Light, run: format },
     Step { name: "tidy", weight: Weight::Light, run: |r| nothing_counted(tidy::run(r, &[])) },
     Step { name: "licences", weight: Weight::Light, run: |r| nothing_counted(licences::run(r)) },
@@ -54,6 +54,7 @@ const STEPS: [Step; 14] = [
     Step { name: "xtask", weight: Weight::Light, run: |root| package(root, "xtask") },
     Step { name: "core", weight: Weight::Light, run: |root| package(root, "alluvium-core") },
     Step { name: "sim", weight: Weight::Light, run: |root| package(root, "cluster-sim") },
+    Step { name: "duckdb", weight: Weight::Light, run: duckdb },
     Step { name: "clippy", weight: Weight::Heavy, run: clippy },
     Step { name: "views", weight: Weight::Heavy, run: |root| built(root, "alluvium-views") },
     Step { name: "store", weight: Weight::Heavy, run: |root| built(root, "alluvium-store") },
@@ -144,6 +145,17 @@ fn spelling(root: &Path) -> Result<Counts> {
         bail!("typos found some ({status})");
     }
     Ok(Counts::default())
+}
+
+/// The stored answers of the SQL corpus, against the peer that gave them.
+fn duckdb(root: &Path) -> Result<Counts> {
+    match peer::check(root)? {
+        peer::Asked::Same => Ok(Counts { passed: 1, ..Counts::default() }),
+        peer::Asked::Skipped { reason } => {
+            println!("skipped: {reason}");
+            Ok(Counts { skipped: 1, ..Counts::default() })
+        }
+    }
 }
 
 fn clippy_light(root: &Path) -> Result<Counts> {
