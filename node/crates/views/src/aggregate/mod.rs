@@ -156,13 +156,26 @@ pub trait States: Send + Sync + Debug {
     /// are left out.
     ///
     /// # Errors
-    /// When a state has no room for what a row brings. States are then not to be used any more.
+    /// When a state has no room for what a row brings. The states of these slots are then not to be
+    /// used any more; others are as they were.
     fn update(
         &mut self,
         slots: &[u32],
         arguments: &[ArrayRef],
         keep: Option<&BooleanArray>,
     ) -> Result<(), StateError>;
+
+    /// Whether `update` with these rows is certain not to fail, told cheaply. Where it is not, the
+    /// caller keeps copies of the states of these slots, to go back to.
+    fn has_room(
+        &self,
+        slots: &[u32],
+        arguments: &[ArrayRef],
+        keep: Option<&BooleanArray>,
+    ) -> bool {
+        let _ = (slots, arguments, keep);
+        false
+    }
 
     /// Appends the state of a slot, in a versioned form that says where it ends.
     fn encode(&self, slot: u32, out: &mut Vec<u8>);
