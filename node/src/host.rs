@@ -41,14 +41,47 @@ impl NodeHost {
     }
 
     async fn change(&self, command: MetaCommand) -> Result<MetaOutcome, HostError> {
-        self.meta.change(command).await.map_err(|error| match error {
+        let outcome = self.meta.change(command).await.map_err(|error| match error {
             ChangeError::Busy => {
                 HostError::Busy { reason: error.to_string(), retry_after: RETRY_AFTER }
             }
             ChangeError::Lost | ChangeError::NotStarted { .. } | ChangeError::Stopping => {
                 HostError::Unavailable { reason: error.to_string() }
             }
-        })
+        });
+        accepted(outcome?)
+    }
+}
+
+/// The outcome where the catalogue did as it was asked, else why it did not.
+fn accepted(outcome: MetaOutcome) -> Result<MetaOutcome, HostError> {
+    let invalid = |reason| Err(HostError::Invalid { reason });
+    match outcome {
+        MetaOutcome::StreamUnknown { name } => Err(HostError::UnknownStream { name }),
+        MetaOutcome::StreamExists { name } => Err(HostError::StreamExists { name }),
+        MetaOutcome::ViewUnknown { name } => invalid(format!("view \"{name}\" does not exist")),
+        MetaOutcome::ViewExists { name } => invalid(format!("view \"{name}\" exists already")),
+        MetaOutcome::NameTaken { name, what } => invalid(format!("\"{name}\" is a {what}")),
+        MetaOutcome::HasDependants { name, dependants } => {
+            let dependants = dependants.join(", ");
+            invalid(format!("\"{name}\" is read by views that must be dropped first: {dependants}"))
+        }
+        MetaOutcome::ReadsUnknown { name } => {
+            invalid(format!("\"{name}\" does not exist, or no more as the view was to read it"))
+        }
+        MetaOutcome::ReadsItself { name, through } => {
+            invalid(format!("view \"{name}\" would read itself through \"{through}\""))
+        }
+        done @ (MetaOutcome::StreamCreated(_)
+        | MetaOutcome::StreamDropped(_)
+        | MetaOutcome::NothingToDo
+        | MetaOutcome::ProducerOpened { .. }
+        | MetaOutcome::ViewCreated(_)
+        | MetaOutcome::ViewBuilding { .. }
+        | MetaOutcome::ViewSwitched { .. }
+        | MetaOutcome::ViewCancelled(_)
+        | MetaOutcome::ViewResumed { .. }
+        | MetaOutcome::ViewDropped(_)) => Ok(done),
     }
 }
 
@@ -81,29 +114,14 @@ impl Host for NodeHost {
         if_not_exists: bool,
     ) -> Result<(), HostError> {
         let created_at = clock::now();
-        match self
-            .change(MetaCommand::CreateStream { definition, if_not_exists, created_at })
-            .await?
-        {
-            MetaOutcome::StreamExists { name } => Err(HostError::StreamExists { name }),
-            MetaOutcome::StreamCreated(_)
-            | MetaOutcome::NothingToDo
-            | MetaOutcome::StreamDropped(_)
-            | MetaOutcome::StreamUnknown { .. }
-            | MetaOutcome::ProducerOpened { .. } => Ok(()),
-        }
+        let create = MetaCommand::CreateStream { definition, if_not_exists, created_at };
+        self.change(create).await?;
+        Ok(())
     }
 
     async fn drop_stream(&self, name: &str, if_exists: bool) -> Result<(), HostError> {
-        let name = name.to_string();
-        match self.change(MetaCommand::DropStream { name, if_exists }).await? {
-            MetaOutcome::StreamUnknown { name } => Err(HostError::UnknownStream { name }),
-            MetaOutcome::StreamDropped(_)
-            | MetaOutcome::NothingToDo
-            | MetaOutcome::StreamCreated(_)
-            | MetaOutcome::StreamExists { .. }
-            | MetaOutcome::ProducerOpened { .. } => Ok(()),
-        }
+        self.change(MetaCommand::DropStream { name: name.to_string(), if_exists }).await?;
+        Ok(())
     }
 
     async fn append(&self, stream: &Stream, rows: RecordBatch) -> Result<Frontier, HostError> {

@@ -193,6 +193,16 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
+    /// Reads the version byte of a form that is known in versions 1 to `newest`.
+    pub fn version_up_to(&mut self, newest: u8) -> Result<u8, Malformed> {
+        let at = self.at;
+        let found = self.u8()?;
+        if found == 0 || newest < found {
+            return Err(Malformed::Unknown { what: "version", found: u64::from(found), at });
+        }
+        Ok(found)
+    }
+
     /// Reads a byte.
     pub fn u8(&mut self) -> Result<u8, Malformed> {
         Ok(self.array::<1>()?[0])

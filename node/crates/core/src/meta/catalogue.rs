@@ -3,10 +3,11 @@
 //! Checkpoint, in the forms of [`crate::codec`]:
 //!
 //! ```text
-//! version u8 = 1 | next stream id u64 | next group id u64 | next producer id u64
+//! version u8 = 2 | next stream id u64 | next group id u64 | next producer id u64
 //! stream count u32   | each, in name order: id u64 | created_at i64 | groups: list of u64
 //!                                           | definition
 //! producer count u32 | each, in name order: name text | id u64 | epoch u32
+//! views, as in [`super::views`]; version 1 ends before them and has none
 //! ```
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,14 +17,18 @@ use bytes::Bytes;
 
 use super::command::MetaCommand;
 use super::definition::{decode_definition, encode_definition};
+use super::outcome::{MetaOutcome, TableKind};
+use super::views::{CreateView, Views};
 use crate::codec::{Malformed, Reader, Writer};
 use crate::ids::{Epoch, GroupId, Index, ProducerId, StreamId};
 use crate::replica::{CorruptCheckpoint, CorruptCommand, Machine};
 use crate::stream::{Stream, StreamDefinition};
 use crate::time::Time;
+use crate::view::ViewEntry;
 
-const CHECKPOINT_VERSION: u8 = 1;
-const FIRST_ID: u64 = 1;
+const CHECKPOINT_VERSION: u8 = 2;
+const CHECKPOINT_VERSION_WITHOUT_VIEWS: u8 = 1;
+pub(super) const FIRST_ID: u64 = 1;
 const FIRST_EPOCH: Epoch = Epoch(1);
 
 /// The catalogue. The default is an empty one.
@@ -36,34 +41,7 @@ pub struct Meta {
     producers: BTreeMap<String, Producer>,
     /// The names of `producers`, the other way round.
     producer_names: BTreeMap<ProducerId, String>,
-}
-
-/// What applying a command did.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum MetaOutcome {
-    /// The stream is there, new, with its ids.
-    StreamCreated(Arc<Stream>),
-    /// The name is taken; nothing changed.
-    StreamExists {
-        /// The name.
-        name: String,
-    },
-    /// The stream is gone; its groups are to be stopped and removed.
-    StreamDropped(Arc<Stream>),
-    /// There is no such stream; nothing changed.
-    StreamUnknown {
-        /// The name.
-        name: String,
-    },
-    /// What was asked was so already, and the command said that is fine.
-    NothingToDo,
-    /// A new life of a producer. Lives before it are fenced as its batches arrive.
-    ProducerOpened {
-        /// The same for every life.
-        id: ProducerId,
-        /// 1 for the first life.
-        epoch: Epoch,
-    },
+    views: Views,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,6 +60,7 @@ impl Default for Meta {
             streams: BTreeMap::new(),
             producers: BTreeMap::new(),
             producer_names: BTreeMap::new(),
+            views: Views::default(),
         }
     }
 }
@@ -99,6 +78,24 @@ impl Meta {
         self.streams.get(name)
     }
 
+    /// The views, by name.
+    #[must_use]
+    pub fn views(&self) -> &BTreeMap<String, ViewEntry> {
+        self.views.entries()
+    }
+
+    /// One view.
+    #[must_use]
+    pub fn view(&self, name: &str) -> Option<&ViewEntry> {
+        self.views.entries().get(name)
+    }
+
+    /// The views that read a stream or view, in order.
+    #[must_use]
+    pub fn dependants(&self, name: &str) -> Vec<String> {
+        self.views.dependants(name)
+    }
+
     /// The name a producer was opened by.
     #[must_use]
     pub fn producer_name(&self, producer: ProducerId) -> Option<&str> {
@@ -111,14 +108,42 @@ impl Meta {
         self.producers.get(name).map(|producer| (producer.id, producer.epoch))
     }
 
-    fn create(&mut self, definition: StreamDefinition, created_at: Time) -> Arc<Stream> {
+    fn create_stream(
+        &mut self,
+        definition: StreamDefinition,
+        if_not_exists: bool,
+        created_at: Time,
+    ) -> MetaOutcome {
+        let name = definition.name.clone();
+        if self.view(&name).is_some() {
+            return MetaOutcome::NameTaken { name, what: TableKind::View };
+        }
+        match (self.streams.contains_key(&name), if_not_exists) {
+            (true, true) => return MetaOutcome::NothingToDo,
+            (true, false) => return MetaOutcome::StreamExists { name },
+            (false, _) => {}
+        }
         let id = StreamId(take(&mut self.next_stream));
         let groups =
             (0..definition.partitions).map(|_| GroupId(take(&mut self.next_group))).collect();
-        let name = definition.name.clone();
         let stream = Arc::new(Stream { id, definition, groups, created_at });
         self.streams.insert(name, Arc::clone(&stream));
-        stream
+        MetaOutcome::StreamCreated(stream)
+    }
+
+    fn drop_stream(&mut self, name: String, if_exists: bool) -> MetaOutcome {
+        if self.view(&name).is_some() {
+            return MetaOutcome::NameTaken { name, what: TableKind::View };
+        }
+        let dependants = self.dependants(&name);
+        if !dependants.is_empty() {
+            return MetaOutcome::HasDependants { name, dependants };
+        }
+        match (self.streams.remove(&name), if_exists) {
+            (Some(stream), _) => MetaOutcome::StreamDropped(stream),
+            (None, true) => MetaOutcome::NothingToDo,
+            (None, false) => MetaOutcome::StreamUnknown { name },
+        }
     }
 
     fn open_producer(&mut self, name: String) -> MetaOutcome {
@@ -136,7 +161,7 @@ impl Meta {
 }
 
 /// Gives out an id. A counter only goes up, so an id is never given out twice.
-fn take(next: &mut u64) -> u64 {
+pub(super) fn take(next: &mut u64) -> u64 {
     let id = *next;
     *next = id.checked_add(1).expect("nobody makes 2^64 of anything");
     id
@@ -148,21 +173,21 @@ impl Machine for Meta {
     fn apply(&mut self, _index: Index, command: &Bytes) -> Result<MetaOutcome, CorruptCommand> {
         let outcome = match MetaCommand::decode(command)? {
             MetaCommand::CreateStream { definition, if_not_exists, created_at } => {
-                let name = &definition.name;
-                match (self.streams.contains_key(name), if_not_exists) {
-                    (false, _) => MetaOutcome::StreamCreated(self.create(definition, created_at)),
-                    (true, true) => MetaOutcome::NothingToDo,
-                    (true, false) => MetaOutcome::StreamExists { name: name.clone() },
-                }
+                self.create_stream(definition, if_not_exists, created_at)
             }
-            MetaCommand::DropStream { name, if_exists } => {
-                match (self.streams.remove(&name), if_exists) {
-                    (Some(stream), _) => MetaOutcome::StreamDropped(stream),
-                    (None, true) => MetaOutcome::NothingToDo,
-                    (None, false) => MetaOutcome::StreamUnknown { name },
-                }
-            }
+            MetaCommand::DropStream { name, if_exists } => self.drop_stream(name, if_exists),
             MetaCommand::OpenProducer { name } => self.open_producer(name),
+            MetaCommand::CreateView { definition, if_not_exists, or_replace, created_at } => {
+                let create = CreateView { definition, if_not_exists, or_replace, created_at };
+                self.views.create(create, &self.streams)
+            }
+            MetaCommand::SwitchView { name, id } => self.views.switch(name, id),
+            MetaCommand::DropView { name, if_exists } => {
+                self.views.drop_view(name, if_exists, &self.streams)
+            }
+            MetaCommand::RebuildView { name, created_at } => self.views.rebuild(name, created_at),
+            MetaCommand::ResumeView { name } => self.views.resume(name),
+            MetaCommand::CancelView { name } => self.views.cancel(name),
         };
         Ok(outcome)
     }
@@ -189,6 +214,7 @@ impl Machine for Meta {
             writer.u64(producer.id.0);
             writer.u32(producer.epoch.0);
         }
+        self.views.encode(&mut writer);
         writer.finish()
     }
 
@@ -199,7 +225,7 @@ impl Machine for Meta {
 
 fn restore(bytes: &[u8]) -> Result<Meta, Malformed> {
     let mut reader = Reader::new(bytes);
-    reader.version(CHECKPOINT_VERSION)?;
+    let version = reader.version_up_to(CHECKPOINT_VERSION)?;
     let mut meta = Meta {
         next_stream: reader.u64()?,
         next_group: reader.u64()?,
@@ -216,8 +242,12 @@ fn restore(bytes: &[u8]) -> Result<Meta, Malformed> {
         meta.producer_names.insert(producer.id, name.clone());
         meta.producers.insert(name, producer);
     }
+    if CHECKPOINT_VERSION_WITHOUT_VIEWS < version {
+        meta.views = Views::decode(&mut reader)?;
+    }
     reader.end()?;
     check_ids(&meta)?;
+    meta.views.check(&meta.streams)?;
     Ok(meta)
 }
 

@@ -1,26 +1,51 @@
-//! Golden scripts and random tests of the state machines. Scripts lie in `testscripts/`; after a
-//! wanted change run with `UPDATE_GOLDENFILES=1` and read the difference.
+//! Golden scripts and random tests of the state machines.
 
+mod catalogue;
 mod meta;
 mod partition;
 mod random;
 mod routing;
+#[path = "../scripts/mod.rs"]
+mod scripts;
 
-use std::path::Path;
+use std::error::Error;
 
-/// Runs every script of a folder, each with a runner of its own.
-fn run_scripts<R: goldenscript::Runner + Default>(folder: &str) {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("testscripts").join(folder);
-    let mut scripts: Vec<_> = std::fs::read_dir(&folder)
-        .expect("the folder of the scripts")
-        .map(|entry| entry.expect("an entry of the folder").path())
-        .collect();
-    scripts.sort();
-    assert!(!scripts.is_empty(), "no scripts in {}", folder.display());
-    for script in scripts {
-        let run = goldenscript::run(&mut R::default(), &script);
-        run.unwrap_or_else(|error| panic!("{}: {error}", script.display()));
+use alluvium_core::ids::Index;
+use alluvium_core::replica::{CorruptCommand, Machine};
+use bytes::Bytes;
+use goldenscript::ArgumentConsumer;
+use scripts::run_scripts;
+
+/// A machine and what scripts of every machine do with it.
+#[derive(Default)]
+struct Driven<M> {
+    machine: M,
+    applied: u64,
+}
+
+impl<M: Machine> Driven<M> {
+    fn apply(&mut self, command: &Bytes) -> Result<M::Outcome, CorruptCommand> {
+        self.applied += 1;
+        self.machine.apply(Index(self.applied), command)
     }
+
+    /// Goes on from its own checkpoint.
+    fn restart(&mut self) -> Result<String, Box<dyn Error>> {
+        let checkpoint = self.machine.checkpoint();
+        self.machine = M::restore(&checkpoint)?;
+        assert_eq!(self.machine.checkpoint(), checkpoint, "what was restored is what was kept");
+        Ok(format!("restored from {} bytes\n", checkpoint.len()))
+    }
+}
+
+/// The next argument without a key.
+fn positional(args: &mut ArgumentConsumer<'_>, what: &str) -> Result<String, String> {
+    args.next_pos().map(str::to_owned).ok_or_else(|| format!("{what} is missing"))
+}
+
+/// The next argument, bytes in hex.
+fn bytes(args: &mut ArgumentConsumer<'_>) -> Result<Bytes, String> {
+    unhex(&positional(args, "HEX")?).map(Bytes::from)
 }
 
 /// Reads an argument as a number, or the default where it is not given.

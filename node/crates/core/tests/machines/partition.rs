@@ -14,16 +14,15 @@
 use std::error::Error;
 use std::fmt::Write as _;
 
-use alluvium_core::ids::{Epoch, Index, Offset, ProducerId, Sequence};
+use alluvium_core::ids::{Epoch, Offset, ProducerId, Sequence};
 use alluvium_core::partition::{
     Append, Appended, Command, Outcome, Part, PartOutcome, Partition, Stamp,
 };
-use alluvium_core::replica::Machine as _;
 use alluvium_core::time::Time;
 use bytes::Bytes;
 use goldenscript::ArgumentConsumer;
 
-use super::{micros, number, run_scripts, unhex};
+use super::{Driven, bytes, micros, number, run_scripts};
 
 #[test]
 fn scripts() {
@@ -32,9 +31,8 @@ fn scripts() {
 
 #[derive(Default)]
 struct PartitionRunner {
-    partition: Partition,
+    driven: Driven<Partition>,
     waiting: Vec<Part>,
-    applied: u64,
 }
 
 impl goldenscript::Runner for PartitionRunner {
@@ -66,16 +64,9 @@ impl goldenscript::Runner for PartitionRunner {
                 let now = Time(args.take_key("now").map_or(Ok(0), micros)?);
                 self.apply(&Command::Fence { producer, epoch, now }.encode())?
             }
-            "decode" => {
-                let bytes = unhex(args.next_pos().ok_or("decode HEX")?)?;
-                self.apply(&Bytes::from(bytes))?
-            }
-            "show" => show(&self.partition),
-            "restart" => {
-                let checkpoint = self.partition.checkpoint();
-                self.partition = Partition::restore(&checkpoint)?;
-                format!("restored from {} bytes\n", checkpoint.len())
-            }
+            "decode" => self.apply(&bytes(&mut args)?)?,
+            "show" => show(&self.driven.machine),
+            "restart" => self.driven.restart()?,
             name => return Err(format!("unknown command {name}").into()),
         };
         args.reject_next()?;
@@ -93,9 +84,7 @@ impl PartitionRunner {
         let event_count: u32 = parts.iter().map(|part| part.event_count).sum();
         let payload = Bytes::from(vec![b'x'; event_count as usize]);
         let command = Command::Append(Append { appended_at, parts: parts.clone(), payload });
-        self.applied += 1;
-        let bytes = command.encode();
-        match self.partition.apply(Index(self.applied), &bytes)? {
+        match self.driven.apply(&command.encode())? {
             Outcome::Appended(appended) => Ok(show_appended(&parts, &appended)),
             other @ (Outcome::Retained { .. } | Outcome::Clock | Outcome::Fenced { .. }) => {
                 Err(format!("an append gave {other:?}").into())
@@ -104,11 +93,10 @@ impl PartitionRunner {
     }
 
     fn apply(&mut self, bytes: &Bytes) -> Result<String, Box<dyn Error>> {
-        self.applied += 1;
-        match self.partition.apply(Index(self.applied), bytes)? {
+        match self.driven.apply(bytes)? {
             Outcome::Appended(appended) => Ok(format!("{appended:?}\n")),
             Outcome::Retained { start } => Ok(format!("starts at {start}\n")),
-            Outcome::Clock => Ok(format!("time is {}\n", self.partition.time())),
+            Outcome::Clock => Ok(format!("time is {}\n", self.driven.machine.time())),
             Outcome::Fenced { known } => {
                 let (epoch, next, position) = (known.epoch, known.next, known.position());
                 Ok(format!("epoch {epoch} goes on with #{next} after position {position}\n"))

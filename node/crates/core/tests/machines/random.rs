@@ -1,25 +1,19 @@
-//! What must hold for all commands, on random ones. A failure prints the smallest input found.
+//! What must hold for all commands of a partition, on random ones. A failure prints the smallest input found.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
-use alluvium_core::codec::Reader;
 use alluvium_core::ids::{Epoch, Index, Offset, ProducerId, Sequence};
-use alluvium_core::meta::definition::decode_definition;
-use alluvium_core::meta::{Meta, MetaCommand};
 use alluvium_core::partition::{
     Append, Appended, Command, Outcome, Part, PartOutcome, Partition, Stamp,
 };
 use alluvium_core::replica::Machine;
-use alluvium_core::schema::{Column, ColumnType, StreamSchema};
-use alluvium_core::stream::StreamDefinition;
 use alluvium_core::time::Time;
 use bytes::Bytes;
 use proptest::collection::vec;
 use proptest::prelude::{Just, ProptestConfig, Strategy, any, prop_oneof, proptest};
 
 /// Small enough for every run of the tests, and no files of former failures beside the sources.
-fn config() -> ProptestConfig {
+pub fn config() -> ProptestConfig {
     ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() }
 }
 
@@ -58,72 +52,9 @@ fn commands() -> impl Strategy<Value = Command> {
     ]
 }
 
-fn column_types() -> impl Strategy<Value = ColumnType> {
-    let leaf = prop_oneof![
-        Just(ColumnType::Boolean),
-        Just(ColumnType::SmallInt),
-        Just(ColumnType::Integer),
-        Just(ColumnType::BigInt),
-        Just(ColumnType::Real),
-        Just(ColumnType::Double),
-        (1..=38_u8).prop_map(|precision| ColumnType::Numeric { precision, scale: precision / 2 }),
-        Just(ColumnType::Text),
-        Just(ColumnType::Bytes),
-        Just(ColumnType::Date),
-        Just(ColumnType::Time),
-        Just(ColumnType::Timestamp),
-        Just(ColumnType::TimestampTz),
-        Just(ColumnType::Interval),
-        Just(ColumnType::Json),
-    ];
-    leaf.prop_recursive(3, 12, 3, |inner| {
-        let fields = vec((inner.clone(), any::<bool>()), 1..4).prop_map(columns);
-        prop_oneof![
-            inner.prop_map(|item| ColumnType::List(Box::new(item))),
-            fields.prop_map(ColumnType::Struct),
-        ]
-    })
-}
-
-fn columns(types: Vec<(ColumnType, bool)>) -> Vec<Column> {
-    let named = types.into_iter().enumerate();
-    named
-        .map(|(place, (column_type, nullable))| Column {
-            name: format!("c{place}"),
-            column_type,
-            nullable,
-        })
-        .collect()
-}
-
-fn definitions() -> impl Strategy<Value = StreamDefinition> {
-    let retention = prop_oneof![Just(None), any::<u32>().prop_map(Some)];
-    ("[a-d]", vec((column_types(), any::<bool>()), 1..6), 1..5_u32, retention, any::<bool>())
-        .prop_map(|(name, types, partitions, retention, is_keyed)| StreamDefinition {
-            name,
-            partition_by: if is_keyed { vec![types.len() - 1, 0] } else { Vec::new() },
-            event_time: (!is_keyed).then_some(0),
-            schema: StreamSchema::new(columns(types)).expect("names are unique"),
-            partitions,
-            retention: retention.map(|micros| Duration::from_micros(u64::from(micros))),
-            replicas: 1,
-        })
-}
-
-fn meta_commands() -> impl Strategy<Value = MetaCommand> {
-    prop_oneof![
-        (definitions(), any::<bool>(), any::<i64>()).prop_map(|(definition, if_not_exists, at)| {
-            MetaCommand::CreateStream { definition, if_not_exists, created_at: Time(at) }
-        }),
-        ("[a-d]", any::<bool>())
-            .prop_map(|(name, if_exists)| MetaCommand::DropStream { name, if_exists }),
-        "[A-Da-d]{1,2}".prop_map(|name| MetaCommand::OpenProducer { name }),
-    ]
-}
-
 /// Applies commands to a machine that runs on and to one that restarts before each: outcomes and
 /// checkpoints must be the same.
-fn check_restarts<M: Machine + Default>(commands: &[Bytes]) -> M {
+pub fn check_restarts<M: Machine + Default>(commands: &[Bytes]) -> M {
     let mut runs_on = M::default();
     let mut restarts = M::default();
     for (index, command) in (1..).map(Index).zip(commands) {
@@ -227,11 +158,6 @@ proptest! {
     }
 
     #[test]
-    fn meta_commands_survive_their_bytes(command in meta_commands()) {
-        assert_eq!(MetaCommand::decode(&command.encode()), Ok(command));
-    }
-
-    #[test]
     fn a_cut_command_is_an_error(command in commands(), cut in any::<u16>()) {
         let bytes = command.encode();
         let cut = usize::from(cut) % bytes.len();
@@ -249,41 +175,14 @@ proptest! {
         for bytes in [bytes, likely] {
             let bytes = Bytes::from(bytes);
             let _ = Command::decode(&bytes);
-            let _ = MetaCommand::decode(&bytes);
             let _ = Partition::restore(&bytes);
-            let _ = Meta::restore(&bytes);
-            let _ = decode_definition(&mut Reader::new(&bytes));
         }
-    }
-
-    #[test]
-    fn damaged_commands_never_panic(
-        command in meta_commands(),
-        at in any::<u16>(),
-        bit in 0..8_u8,
-    ) {
-        let mut bytes = command.encode().to_vec();
-        let at = usize::from(at) % bytes.len();
-        bytes[at] ^= 1 << bit;
-        let _ = MetaCommand::decode(&bytes);
     }
 
     #[test]
     fn a_partition_restarts_anywhere(commands in vec(commands(), 0..30)) {
         let commands: Vec<_> = commands.iter().map(Command::encode).collect();
         check_restarts::<Partition>(&commands);
-    }
-
-    #[test]
-    fn the_catalogue_restarts_anywhere(commands in vec(meta_commands(), 0..20)) {
-        let commands: Vec<_> = commands.iter().map(MetaCommand::encode).collect();
-        let meta: Meta = check_restarts(&commands);
-        let streams = meta.streams().values();
-        let mut groups: Vec<_> = streams.flat_map(|stream| &stream.groups).collect();
-        groups.sort();
-        groups.dedup();
-        let given: usize = meta.streams().values().map(|stream| stream.groups.len()).sum();
-        assert_eq!(groups.len(), given, "no group belongs to two partitions");
     }
 
     #[test]

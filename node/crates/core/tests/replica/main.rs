@@ -1,5 +1,4 @@
 //! Golden scripts of the replica: a few replicas, a network and disks that do what the script says.
-//! After a wanted change run with `UPDATE_GOLDENFILES=1` and read the difference.
 //!
 //! ```text
 //! nodes [N]                 N fresh replicas (1 unless said) of one group
@@ -19,37 +18,34 @@
 //! status                    every replica in one line
 //! trace on|off              also show messages and writes
 //! ```
-#![allow(clippy::print_stdout)] // The script is shown when a test fails.
 
+#[allow(clippy::print_stdout)] // What it measures is shown when asked for.
 mod bytes;
 mod cluster;
+#[path = "../scripts/mod.rs"]
+mod scripts;
 
 use std::error::Error;
-use std::path::Path;
 
 use alluvium_core::ids::NodeId;
 use goldenscript::ArgumentConsumer;
 
 use cluster::Cluster;
+use scripts::run_scripts;
 
 #[test]
 fn scripts() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("testscripts/replica");
-    let mut scripts: Vec<_> = std::fs::read_dir(&folder)
-        .expect("the folder of the scripts")
-        .map(|entry| entry.expect("an entry of the folder").path())
-        .collect();
-    scripts.sort();
-    assert!(!scripts.is_empty(), "no scripts in {}", folder.display());
-    for script in scripts {
-        println!("{}", script.display());
-        let mut runner = Runner { cluster: Cluster::new(1) };
-        goldenscript::run(&mut runner, &script).expect("a script that can be run");
-    }
+    run_scripts::<Runner>("replica");
 }
 
 struct Runner {
     cluster: Cluster,
+}
+
+impl Default for Runner {
+    fn default() -> Runner {
+        Runner { cluster: Cluster::new(1) }
+    }
 }
 
 impl goldenscript::Runner for Runner {
