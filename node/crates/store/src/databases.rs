@@ -10,8 +10,8 @@ use std::path::Path;
 use alluvium_core::ids::{GroupId, Index};
 use rocksdb::{
     BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType,
-    DBRawIterator, DBRecoveryMode, Env, Options, ReadOptions, WriteBatch, WriteBufferManager,
-    WriteOptions,
+    DBPinnableSlice, DBRawIterator, DBRecoveryMode, DataBlockIndexType, Env, FlushOptions, Options,
+    ReadOptions, ReadTier, WriteBatch, WriteBufferManager, WriteOptions,
 };
 
 use crate::error::StoreError;
@@ -21,14 +21,28 @@ use crate::options::StoreOptions;
 const LOG: &str = "log";
 const META: &str = "meta";
 
+const LOG_BLOCK_BYTES: usize = 16 << 10;
+
 /// Values below this stay in the tables: a blob reference costs about as much as a small entry.
 const BLOB_BYTES_MIN: u64 = 4_096;
 
 /// Memtable of hard states and manifest rows: a few hundred bytes each, overwritten all the time.
 const META_MEMTABLE_BYTES: usize = 4 << 20;
 
-/// Memtable of the database without log.
-const STATE_MEMTABLE_BYTES: usize = 32 << 20;
+/// Memtable of the database without log. With [`crate::views`]'s flush by the clock it bounds how
+/// much a node folds again after a crash.
+const STATE_MEMTABLE_BYTES: usize = 64 << 20;
+
+/// The one column family of the database without log: its memtables are flushed in order, so what
+/// survives a crash is what some prefix of the writes left.
+const STATE: &str = "default";
+
+/// Groups of views are read one by one, in no order: smaller blocks than those of the log database
+/// mean less to unpack for each.
+const STATE_BLOCK_BYTES: usize = 8 << 10;
+
+/// Part of a memtable of groups that tells which keys are not in it: most reads go past it.
+const STATE_MEMTABLE_BLOOM: f64 = 0.05;
 
 /// Whether a write waits for the disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,9 +78,9 @@ impl Databases {
         let memtable_bytes = 3 * options.log_memtable_bytes + 2 * STATE_MEMTABLE_BYTES;
         let memtables = WriteBufferManager::new_write_buffer_manager(memtable_bytes, false);
         let env = environment()?;
-        let tables = table_options(&cache);
+        let tables = table_options(&cache, LOG_BLOCK_BYTES);
         let raft = open_raft(&dir.join("raft"), options, &env, &memtables, &tables)?;
-        let state = open_state(&dir.join("state"), &env, &memtables, &tables)?;
+        let state = open_state(&dir.join("state"), &env, &memtables, &cache)?;
         Ok(Databases { raft, state, memtables })
     }
 
@@ -120,6 +134,22 @@ impl Databases {
         self.state.get(key).map_err(StoreError::database("read the state database"))
     }
 
+    /// As it would be found after a crash at this moment.
+    pub(crate) fn get_durable_state(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        let mut options = ReadOptions::default();
+        options.set_read_tier(ReadTier::Persisted);
+        self.state.get_opt(key, &options).map_err(StoreError::database("read the state database"))
+    }
+
+    /// Many keys of the database without log, faster than one by one.
+    pub(crate) fn get_states(
+        &self,
+        keys: &[Vec<u8>],
+    ) -> Vec<Result<Option<DBPinnableSlice<'_>>, rocksdb::Error>> {
+        let family = self.state.cf_handle(STATE).expect("opened with it");
+        self.state.batched_multi_get_cf(family, keys, keys.is_sorted())
+    }
+
     /// Rows of the database without log with keys in `[first, after)`.
     pub(crate) fn state_rows(&self, first: &[u8], after: &[u8]) -> Rows<'_> {
         Rows { rows: self.state.raw_iterator_opt(range(first, after)), started: false }
@@ -136,6 +166,21 @@ impl Databases {
 
     pub(crate) fn flush_state(&self) -> Result<(), StoreError> {
         self.state.flush().map_err(StoreError::database("flush the state database"))
+    }
+
+    /// Begins what [`Databases::flush_state`] waits for.
+    pub(crate) fn begin_flush_state(&self) -> Result<(), StoreError> {
+        let mut options = FlushOptions::default();
+        options.set_wait(false);
+        self.state.flush_opt(&options).map_err(StoreError::database("flush the state database"))
+    }
+
+    /// Drops the files of the database without log that hold keys in `[first, after)` alone, also
+    /// for whoever pinned an older state of it by a snapshot. Nobody may need such keys any more.
+    pub(crate) fn drop_state_files(&self, first: &[u8], after: &[u8]) -> Result<(), StoreError> {
+        self.state
+            .delete_file_in_range(first, after)
+            .map_err(StoreError::database("drop files of the state database"))
     }
 
     /// Bytes of all memtables.
@@ -183,10 +228,10 @@ fn environment() -> Result<Env, StoreError> {
     Ok(env)
 }
 
-fn table_options(cache: &Cache) -> BlockBasedOptions {
+fn table_options(cache: &Cache, block_bytes: usize) -> BlockBasedOptions {
     let mut tables = BlockBasedOptions::default();
     tables.set_block_cache(cache);
-    tables.set_block_size(16 << 10);
+    tables.set_block_size(block_bytes);
     tables.set_bloom_filter(10.0, false);
     tables.set_whole_key_filtering(true);
     tables.set_optimize_filters_for_memory(true);
@@ -258,12 +303,19 @@ fn open_state(
     path: &Path,
     env: &Env,
     memtables: &WriteBufferManager,
-    tables: &BlockBasedOptions,
+    cache: &Cache,
 ) -> Result<DB, StoreError> {
-    let mut database = common_options(env, memtables);
-    database.set_block_based_table_factory(tables);
-    database.set_write_buffer_size(STATE_MEMTABLE_BYTES);
-    database.set_max_write_buffer_number(3);
-    database.set_compression_type(DBCompressionType::Lz4);
-    DB::open(&database, path).map_err(StoreError::database("open the state database"))
+    let database = common_options(env, memtables);
+    let mut tables = table_options(cache, STATE_BLOCK_BYTES);
+    tables.set_data_block_index_type(DataBlockIndexType::BinaryAndHash);
+    let mut state = Options::default();
+    state.set_block_based_table_factory(&tables);
+    state.set_write_buffer_size(STATE_MEMTABLE_BYTES);
+    state.set_max_write_buffer_number(3);
+    state.set_compression_type(DBCompressionType::Lz4);
+    state.set_memtable_prefix_bloom_ratio(STATE_MEMTABLE_BLOOM);
+    state.set_memtable_whole_key_filtering(true);
+    let families = [ColumnFamilyDescriptor::new(STATE, state)];
+    DB::open_cf_descriptors(&database, path, families)
+        .map_err(StoreError::database("open the state database"))
 }

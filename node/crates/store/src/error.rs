@@ -3,7 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use alluvium_core::codec::Malformed;
-use alluvium_core::ids::GroupId;
+use alluvium_core::ids::{GroupId, Offset};
+
+use crate::views::ViewPlace;
 
 /// Why an operation of the store failed. [`StoreError::is_damage`] and [`StoreError::is_full`] tell
 /// what the caller should do; everything else is a fault of the machine that a person must look at.
@@ -55,6 +57,28 @@ pub enum StoreError {
         /// Where, and what is wrong with it.
         place: String,
     },
+    /// What is stored of a view is not what was written. Not to be served; the view can be made
+    /// again from the event log.
+    #[error("{what} of {} in partition {} is damaged at key {}: {reason}", place.view,
+        place.partition, hex(key))]
+    CorruptView {
+        /// Which view, in which partition.
+        place: ViewPlace,
+        /// What it is.
+        what: &'static str,
+        /// The key of the group, where it is a group's; otherwise empty.
+        key: Vec<u8>,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// Retention has taken the events that were asked for.
+    #[error("the events of {group} before {start} are past retention")]
+    Gone {
+        /// Whose events.
+        group: GroupId,
+        /// The first offset that is still there.
+        start: Offset,
+    },
     /// The store holds nothing for this group.
     #[error("the store holds no group {group}")]
     UnknownGroup {
@@ -86,10 +110,10 @@ pub enum StoreError {
 }
 
 impl StoreError {
-    /// What is stored cannot be trusted: the group must not be served.
+    /// What is stored cannot be trusted: the group or the view must not be served.
     #[must_use]
     pub fn is_damage(&self) -> bool {
-        matches!(self, StoreError::Corrupt { .. })
+        matches!(self, StoreError::Corrupt { .. } | StoreError::CorruptView { .. })
     }
 
     /// The disk is full: the same call may succeed when there is room again.
@@ -102,6 +126,8 @@ impl StoreError {
             StoreError::InUse { .. }
             | StoreError::Format { .. }
             | StoreError::Corrupt { .. }
+            | StoreError::CorruptView { .. }
+            | StoreError::Gone { .. }
             | StoreError::UnknownGroup { .. }
             | StoreError::Removed { .. }
             | StoreError::Rows { .. }
@@ -131,6 +157,25 @@ impl StoreError {
         }
     }
 
+    /// Damage that a database found by its own checksums, as damage of the view that was read.
+    pub(crate) fn of_view(self, place: ViewPlace, what: &'static str, key: &[u8]) -> StoreError {
+        match self {
+            StoreError::Database { reason, .. } if reason.starts_with("Corruption") => {
+                StoreError::CorruptView { place, what, key: key.to_vec(), reason }
+            }
+            other => other,
+        }
+    }
+
+    pub(crate) fn malformed_view(
+        place: ViewPlace,
+        what: &'static str,
+        key: &[u8],
+    ) -> impl FnOnce(Malformed) -> StoreError {
+        let key = key.to_vec();
+        move |malformed| StoreError::CorruptView { place, what, key, reason: malformed.to_string() }
+    }
+
     pub(crate) fn corrupt(
         group: GroupId,
         what: &'static str,
@@ -150,6 +195,10 @@ impl StoreError {
 /// Whether the system said that there is no space.
 pub(crate) fn full(error: &std::io::Error) -> bool {
     matches!(error.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded)
+}
+
+fn hex(key: &[u8]) -> String {
+    key.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn by(pid: Option<u32>) -> String {

@@ -7,7 +7,7 @@
 //!
 //! Reading order: [`Store`] (opening, what is stored of a group), [`LogWriter`] (the one thread
 //! that syncs), [`PartitionLog`] (what readers see), [`SegmentWriter`] and [`Segment`] (sealing,
-//! merging, retention), `databases` (every RocksDB setting), `keys` (one file for each key family).
+//! merging, retention), [`ViewStates`] (what views keep), `databases` (every RocksDB setting), `keys` (one file for each key family).
 //!
 //! Invariants: nothing is acknowledged before it is synced; an event is in the log or in a segment
 //! the manifest names, and in exactly one of them; a damaged entry, checkpoint or segment is named,
@@ -30,6 +30,7 @@ mod segment;
 mod shared;
 mod store;
 mod tail;
+mod views;
 
 pub use error::StoreError;
 pub use identity::Identity;
@@ -42,3 +43,4 @@ pub use segment::{
 };
 pub use store::{Store, StoredGroup};
 pub use tail::{Tail, TailBatch};
+pub use views::{QuarantineRow, QuarantinedEvent, ViewCheckpoint, ViewPlace, ViewStates};

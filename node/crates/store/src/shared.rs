@@ -19,6 +19,7 @@ use crate::metrics::StoreMetrics;
 use crate::options::{SealStep, StoreOptions};
 use crate::partition_log::PartitionLog;
 use crate::room::Room;
+use crate::views::ViewWrites;
 
 /// See the module. Closed when the last handle is gone.
 pub(crate) struct Shared {
@@ -31,6 +32,8 @@ pub(crate) struct Shared {
     pub(crate) manifest: Mutex<()>,
     /// Every partition log that is open, by group.
     pub(crate) logs: Mutex<BTreeMap<GroupId, Weak<PartitionLog>>>,
+    /// What is remembered between two checkpoints of views.
+    pub(crate) views: ViewWrites,
     next_segment: AtomicU64,
     // Released last.
     _lock: DirectoryLock,
@@ -55,6 +58,7 @@ impl Shared {
             room,
             manifest: Mutex::new(()),
             logs: Mutex::default(),
+            views: ViewWrites::default(),
             next_segment: AtomicU64::new(1),
             _lock: lock,
         })

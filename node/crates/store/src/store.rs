@@ -24,6 +24,7 @@ use crate::options::StoreOptions;
 use crate::partition_log::PartitionLog;
 use crate::segment::{Segment, SegmentThreads, SegmentWriter, manifest};
 use crate::shared::Shared;
+use crate::views::ViewStates;
 
 /// An open data directory. Cheap to clone; closed when the last handle, [`PartitionLog`] and view
 /// are gone.
@@ -172,6 +173,12 @@ impl Store {
     #[must_use]
     pub fn segment_writer(&self) -> SegmentWriter {
         self.threads.segment_writer.clone()
+    }
+
+    /// What views keep of their groups. Cheap.
+    #[must_use]
+    pub fn views(&self) -> ViewStates {
+        ViewStates::new(Arc::clone(&self.shared))
     }
 
     /// Whether writes may be taken: more than the reserve is free. Cheap; ask before each append.
@@ -367,8 +374,19 @@ fn clear_leftovers(shared: &Shared) -> Result<(), StoreError> {
     }
     let mut rows = shared.databases.state_rows(&keys::checkpoint::FIRST, &keys::checkpoint::AFTER);
     let mut with_checkpoint = BTreeSet::new();
-    while let Some((key, _)) = rows.next()? {
-        with_checkpoint.extend(keys::checkpoint::decode(key).map(|(group, _)| group));
+    loop {
+        match rows.next() {
+            Ok(Some((key, _))) => {
+                with_checkpoint.extend(keys::checkpoint::decode(key).map(|(group, _)| group));
+            }
+            Ok(None) => break,
+            // The damage may be in what a view keeps beside the checkpoints. If it is in one of
+            // these, `load` will name it; leftovers stay until a later start.
+            Err(error) => {
+                tracing::warn!(%error, "cannot look for leftover checkpoints");
+                break;
+            }
+        }
     }
     for group in with_checkpoint {
         let keep = if known.contains_key(&group) {

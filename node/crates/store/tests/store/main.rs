@@ -1,4 +1,5 @@
-//! The store against a real disk: restarts, crashes between two steps, merging, retention, damage.
+//! The store against a real disk: restarts, crashes between two steps, merging, retention, damage,
+//! and what views keep.
 
 mod crash;
 mod damage;
@@ -6,3 +7,4 @@ mod merging;
 mod model;
 mod restart;
 mod rig;
+mod views;
