@@ -240,3 +240,16 @@ pub struct UnsupportedAggregate {
     /// The argument types.
     pub arguments: String,
 }
+
+impl AggregateCall {
+    /// Empty states of it.
+    ///
+    /// # Errors
+    /// When there is no such aggregate over such arguments.
+    pub fn states(&self) -> Result<Box<dyn States>, UnsupportedAggregate> {
+        Err(UnsupportedAggregate {
+            what: format!("{:?}", self.aggregate),
+            arguments: format!("{:?}", self.arguments),
+        })
+    }
+}

@@ -7,6 +7,8 @@ use alluvium_core::view::ViewOptions;
 use arrow::array::{ArrayRef, RecordBatch};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 
+use super::error::DefinitionError;
+use super::layout::Layout;
 use crate::aggregate::AggregateCall;
 
 /// An expression over rows. The same rows always give the same values.
@@ -117,5 +119,24 @@ impl Definition {
             Field::new(&column.name, column.call.output_type.clone(), column.nullable)
         });
         Arc::new(Schema::new(groups.chain(aggregates).collect::<Vec<_>>()))
+    }
+
+    /// The places of the group columns in the order in which they make up a key: as they are, but a
+    /// tumbling or hopping window first, and a session last.
+    ///
+    /// # Errors
+    /// When groups cannot be told apart by these columns.
+    pub fn key_order(self: &Arc<Self>) -> Result<Vec<usize>, DefinitionError> {
+        Ok(Layout::new(Arc::clone(self))?.order)
+    }
+
+    /// The key of a group, or the beginning of the keys of groups, from the values of the first
+    /// columns in the order of [`Definition::key_order`]. Each array has one row and the column's
+    /// type.
+    ///
+    /// # Errors
+    /// When the values are not those of the first columns.
+    pub fn key_of(self: &Arc<Self>, values: &[ArrayRef]) -> Result<Vec<u8>, DefinitionError> {
+        Ok(Layout::new(Arc::clone(self))?.codec.key(values)?)
     }
 }
