@@ -122,7 +122,7 @@ pub(crate) fn parse_describe(
     // `DESCRIBE STREAM x`, `DESCRIBE TABLE x`; a stream may itself be called "stream".
     let second = parser.peek_nth_token(1).token;
     if matches!(second, Token::Word(_)) && !words(&mut parser, &["STREAM"]) {
-        words(&mut parser, &["TABLE"]);
+        let _ = words(&mut parser, &["TABLE"]) || words(&mut parser, &["VIEW"]);
     }
     let mut name = vec![identifier(&mut parser)?];
     while parser.consume_token(&Token::Period) {
@@ -157,12 +157,12 @@ pub(crate) fn identifier(parser: &mut Parser) -> Result<String, SqlError> {
     }
 }
 
-fn stream_name(parser: &mut Parser) -> Result<String, SqlError> {
+pub(crate) fn stream_name(parser: &mut Parser) -> Result<String, SqlError> {
     let mut name = identifier(parser)?;
     if parser.consume_token(&Token::Period) {
         if name != "public" {
             return Err(SqlError::invalid(format!(
-                "streams are in schema \"public\", not in \"{name}\""
+                "streams and views are in schema \"public\", not in \"{name}\""
             )));
         }
         name = identifier(parser)?;
@@ -216,7 +216,7 @@ fn names(parser: &mut Parser) -> Result<Vec<String>, SqlError> {
 }
 
 /// `(key = value, …)`: a value is a string, a number or a bare word.
-fn pairs(parser: &mut Parser) -> Result<Vec<(String, String)>, SqlError> {
+pub(crate) fn pairs(parser: &mut Parser) -> Result<Vec<(String, String)>, SqlError> {
     parser.expect_token(&Token::LParen)?;
     let mut pairs = Vec::new();
     loop {
@@ -239,7 +239,7 @@ fn pairs(parser: &mut Parser) -> Result<Vec<(String, String)>, SqlError> {
     Ok(pairs)
 }
 
-fn set_once<T>(place: &mut Option<T>, value: T, clause: &str) -> Result<(), SqlError> {
+pub(crate) fn set_once<T>(place: &mut Option<T>, value: T, clause: &str) -> Result<(), SqlError> {
     if place.is_some() {
         return Err(SqlError::syntax(format!("{clause} is given twice")));
     }
@@ -247,7 +247,7 @@ fn set_once<T>(place: &mut Option<T>, value: T, clause: &str) -> Result<(), SqlE
     Ok(())
 }
 
-fn end(parser: &mut Parser, expected: &str) -> Result<(), SqlError> {
+pub(crate) fn end(parser: &mut Parser, expected: &str) -> Result<(), SqlError> {
     let token = parser.next_token();
     match token.token {
         Token::EOF => Ok(()),
@@ -280,7 +280,7 @@ fn set_option(definition: &mut StreamDefinition, key: &str, value: &str) -> Resu
         }
         "partitions" => definition.partitions = whole(key, value, PARTITIONS_MAX)?,
         "replicas" => definition.replicas = whole(key, value, REPLICAS_MAX)?,
-        "retention" => definition.retention = parse_retention(value)?,
+        "retention" => definition.retention = parse_length(key, value)?,
         _ => {
             let hint = nearest::hint(key, OPTIONS.into_iter());
             return Err(SqlError::invalid(format!(
@@ -302,10 +302,10 @@ const UNITS: [(&str, u64); 5] =
     [("second", 1), ("minute", 60), ("hour", 3_600), ("day", 86_400), ("week", 604_800)];
 
 /// `'90 days'`, `'1 day 12 hours'`, `'forever'`.
-fn parse_retention(text: &str) -> Result<Option<Duration>, SqlError> {
+pub(crate) fn parse_length(key: &str, text: &str) -> Result<Option<Duration>, SqlError> {
     let wrong = || {
         SqlError::invalid(format!(
-            "retention '{text}' is not understood: write '90 days', '12 hours', '1 week' or 'forever'"
+            "{key} '{text}' is not understood: write '90 days', '12 hours', '1 week' or 'forever'"
         ))
     };
     if text.eq_ignore_ascii_case("forever") {
@@ -328,7 +328,7 @@ fn parse_retention(text: &str) -> Result<Option<Duration>, SqlError> {
     Ok(Some(Duration::from_secs(seconds)))
 }
 
-/// The text that [`parse_retention`] reads back.
+/// The text that [`parse_length`] reads back.
 pub(crate) fn retention_text(retention: Option<Duration>) -> String {
     let Some(retention) = retention else {
         return "forever".into();

@@ -13,7 +13,7 @@ use datafusion::datasource::TableProvider;
 use datafusion::execution::SessionState;
 use datafusion::execution::context::SQLOptions;
 use datafusion::logical_expr::LogicalPlan;
-use datafusion::physical_plan::execute_stream;
+use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use datafusion::sql::parser::Statement as Parsed;
 use datafusion::sql::sqlparser::ast;
 use futures::future::{BoxFuture, try_join_all};
@@ -23,13 +23,16 @@ use crate::catalog::{CATALOGUE, Catalog, OneCatalog, PUBLIC, SYSTEM, TARGET, Tab
 use crate::cut::Cut;
 use crate::error::SqlError;
 use crate::hidden;
-use crate::host::{Catalogue, Freshness, Host, PartitionPin};
+use crate::host::{Catalogue, Freshness, Host, PartitionPin, ViewCatalogue};
 use crate::output::{self, BatchStream};
 use crate::segments::Footers;
-use crate::session::{self, EngineError, EngineOptions};
+use crate::session::{EngineError, EngineOptions};
 use crate::statement::{self, Read, Statement};
 use crate::system;
 use crate::table::{Hidden, StreamTable, visible};
+use crate::views::ViewCompiler;
+use crate::views::expand::{self, Named};
+use crate::views::groups::GroupsTable;
 
 /// The SQL engine of a node. Cheap to clone and share: statements run beside each other.
 ///
@@ -52,6 +55,7 @@ trait Run: Send + Sync + std::fmt::Debug {
 pub(crate) struct Statements {
     pub(crate) host: Arc<dyn Host>,
     pub(crate) base: SessionState,
+    pub(crate) compiler: ViewCompiler,
     pub(crate) footers: Arc<Footers>,
     sql_bytes_max: usize,
 }
@@ -86,7 +90,7 @@ impl Answer {
     }
 
     /// An answer without columns.
-    fn done(tag: &str) -> Answer {
+    pub(crate) fn done(tag: &str) -> Answer {
         Answer {
             schema: Arc::new(Schema::empty()),
             batches: output::ready(Vec::new()),
@@ -95,7 +99,7 @@ impl Answer {
         }
     }
 
-    fn of(batch: RecordBatch, tag: &str) -> Answer {
+    pub(crate) fn of(batch: RecordBatch, tag: &str) -> Answer {
         Answer {
             schema: batch.schema(),
             batches: output::ready(vec![batch]),
@@ -113,18 +117,40 @@ impl Answer {
     }
 }
 
-/// The streams of one statement, each pinned once.
+/// The streams and views of one statement, each pinned once.
 pub(crate) struct Pinned {
     pub(crate) catalogue: Catalogue,
-    pins: Vec<(Arc<Stream>, Vec<PartitionPin>)>,
+    pub(crate) views: ViewCatalogue,
+    pub(crate) freshness: Freshness,
+    pub(crate) pins: Vec<(Arc<Stream>, Vec<PartitionPin>)>,
+    /// Those below before those above.
+    pub(crate) named: Vec<Named>,
+}
+
+/// Where one statement is planned and run.
+pub(crate) struct Planning {
+    pub(crate) state: SessionState,
+    /// What is read of views: known when the statement is planned.
+    pub(crate) groups: Vec<Arc<GroupsTable>>,
 }
 
 impl Engine {
     /// An engine over a host.
     pub fn new(host: Arc<dyn Host>, options: EngineOptions) -> Result<Engine, EngineError> {
+        let compiler = ViewCompiler::new(&options)?;
+        Engine::with_compiler(host, compiler, options)
+    }
+
+    /// An engine that shares what a compiler of views has, which was made with the same options.
+    pub fn with_compiler(
+        host: Arc<dyn Host>,
+        compiler: ViewCompiler,
+        options: EngineOptions,
+    ) -> Result<Engine, EngineError> {
         let inner = Statements {
             host,
-            base: session::base(&options)?,
+            base: compiler.base().clone(),
+            compiler,
             footers: Arc::new(Footers::new(options.footer_bytes_max)),
             sql_bytes_max: options.sql_bytes_max,
         };
@@ -171,12 +197,7 @@ impl Statements {
                 Ok(Answer::done("CREATE STREAM"))
             }
             Statement::DropStream { name, if_exists } => {
-                let known = self.host.catalogue();
-                if !if_exists && !known.contains_key(&name) {
-                    return Err(SqlError::unknown_stream(&name, known.keys().map(String::as_str)));
-                }
-                self.host.drop_stream(&name, if_exists).await?;
-                Ok(Answer::done("DROP STREAM"))
+                self.drop_stream(&name, if_exists).await
             }
             Statement::ShowStreams => {
                 let catalogue = self.host.catalogue();
@@ -184,19 +205,29 @@ impl Statements {
                 Ok(Answer::of(rows, "SHOW STREAMS"))
             }
             Statement::Describe { name } => self.describe(&name),
+            Statement::View(statement) => Box::pin(self.about_view(statement)).await,
         }
+    }
+
+    async fn drop_stream(&self, name: &str, if_exists: bool) -> Result<Answer, SqlError> {
+        let known = self.host.catalogue();
+        if self.host.views().contains_key(name) {
+            return Err(SqlError::invalid(format!("\"{name}\" is a view: use DROP VIEW")));
+        }
+        if !if_exists && !known.contains_key(name) {
+            return Err(SqlError::unknown_stream(name, known.keys().map(String::as_str)));
+        }
+        self.host.drop_stream(name, if_exists).await?;
+        Ok(Answer::done("DROP STREAM"))
     }
 
     fn describe(&self, name: &[String]) -> Result<Answer, SqlError> {
         let parts: Vec<&str> = name.iter().map(String::as_str).collect();
         let batch = match parts.as_slice() {
-            [stream] | [PUBLIC, stream] => {
-                let known = self.host.catalogue();
-                let Some(stream) = known.get(*stream) else {
-                    return Err(SqlError::unknown_stream(stream, known.keys().map(String::as_str)));
-                };
-                system::describe_stream(&stream.definition)?
-            }
+            [name] | [PUBLIC, name] => match self.host.catalogue().get(*name) {
+                Some(stream) => system::describe_stream(&stream.definition)?,
+                None => self.describe_view(name)?,
+            },
             [SYSTEM, table] => system::describe_schema(&system::empty_table(table)?.schema())?,
             _ => {
                 let reason = format!("table \"{}\" does not exist", name.join("."));
@@ -216,38 +247,41 @@ impl Statements {
         } else {
             Hidden::Left
         };
-        let state = self.state(&pinned, hidden, &references, Tables::new()).await?;
-        let plan = self.plan(&state, statement).await?;
+        let planning = self.state(&pinned, hidden, &references, Tables::new()).await?;
+        let plan = self.plan(&planning.state, statement).await?;
         let plan = output::unions_to_text(plan)?;
-        self.execute(&state, &plan, pinned.as_of(), tag).await
+        self.execute(&planning, &plan, pinned.as_of(), tag).await
     }
 
-    /// Pins every stream that is named, all at once.
+    /// Pins every stream that is named, by the statement or by a view that it names, all at once.
     pub(crate) async fn pin(
         &self,
         references: &[TableReference],
         freshness: &Freshness,
     ) -> Result<Pinned, SqlError> {
-        let catalogue = self.host.catalogue();
+        let (catalogue, views) = (self.host.catalogue(), self.host.views());
         let mut names = BTreeSet::new();
+        let mut named = Vec::new();
         for reference in references {
             if !is_public(reference) {
                 continue;
             }
             let name = reference.table();
             if catalogue.contains_key(name) {
-                names.insert(name);
+                names.insert(name.to_string());
+            } else if views.contains_key(name) {
+                self.name_view(name, &catalogue, &views, &mut named, &mut names)?;
             } else if !self.base.table_functions().contains_key(name) {
-                let known = catalogue.keys().map(String::as_str);
+                let known = catalogue.keys().chain(views.keys()).map(String::as_str);
                 return Err(SqlError::unknown_stream(name, known));
             }
         }
-        let pins = names.into_iter().filter_map(|name| catalogue.get(name)).map(|stream| async {
+        let pins = names.iter().filter_map(|name| catalogue.get(name)).map(|stream| async {
             let pins = self.host.pin(stream, freshness).await?;
             Ok::<_, SqlError>((Arc::clone(stream), pins))
         });
         let pins = try_join_all(pins).await?;
-        Ok(Pinned { catalogue, pins })
+        Ok(Pinned { catalogue, views, freshness: freshness.clone(), pins, named })
     }
 
     /// The state in which one statement is planned and run.
@@ -257,10 +291,11 @@ impl Statements {
         hidden: Hidden,
         references: &[TableReference],
         target: Tables,
-    ) -> Result<SessionState, SqlError> {
+    ) -> Result<Planning, SqlError> {
         let mut public = Tables::new();
         let lists_all = references.iter().any(|name| name.schema() == Some("information_schema"));
         if lists_all {
+            self.list_views(pinned, &mut public);
             for (name, stream) in pinned.catalogue.iter() {
                 let scan = visible(&columns::scan_schema(&stream.definition.schema));
                 let listed =
@@ -274,6 +309,7 @@ impl Statements {
             let table = StreamTable::new(name, scan, hidden, Cut::of(pins), self.footers());
             public.insert(name.clone(), Arc::new(table));
         }
+        let groups = self.add_views(pinned, &mut public)?;
         let mut system = Tables::new();
         for reference in references.iter().filter(|name| name.schema() == Some(SYSTEM)) {
             let name = reference.table();
@@ -291,10 +327,10 @@ impl Statements {
         let catalog = Arc::new(Catalog::new(public, system, target));
         state.register_catalog_list(Arc::new(OneCatalog(catalog)));
         state.mark_start_execution();
-        Ok(state)
+        Ok(Planning { state, groups })
     }
 
-    fn footers(&self) -> Arc<Footers> {
+    pub(crate) fn footers(&self) -> Arc<Footers> {
         Arc::clone(&self.footers)
     }
 
@@ -315,30 +351,41 @@ impl Statements {
 
     async fn execute(
         &self,
-        state: &SessionState,
+        planning: &Planning,
         plan: &LogicalPlan,
-        as_of: Vec<(String, Frontier)>,
+        mut as_of: Vec<(String, Frontier)>,
         tag: &str,
     ) -> Result<Answer, SqlError> {
-        let plan = state.create_physical_plan(plan).await?;
-        let stream = execute_stream(plan, state.task_ctx())?;
+        let plan = planning.physical(plan).await?;
+        for (stream, frontier) in planning.groups.iter().filter_map(|groups| groups.as_of()) {
+            expand::add_as_of(&mut as_of, stream, frontier);
+        }
+        let stream = execute_stream(plan, planning.state.task_ctx())?;
         let (schema, batches) = output::plain_stream(stream);
         Ok(Answer { schema, batches, as_of, tag: tag.into() })
+    }
+}
+
+impl Planning {
+    /// Plans how to run it; reads what it names of views.
+    pub(crate) async fn physical(
+        &self,
+        plan: &LogicalPlan,
+    ) -> Result<Arc<dyn ExecutionPlan>, SqlError> {
+        if self.groups.is_empty() {
+            return Ok(self.state.create_physical_plan(plan).await?);
+        }
+        let optimized = self.state.optimize(plan)?;
+        expand::count_mentions(&optimized)?;
+        let planner = self.state.query_planner();
+        Ok(planner.create_physical_plan(&optimized, &self.state).await?)
     }
 }
 
 impl Pinned {
     /// Whether a table of this name is a stream.
     pub(crate) fn has(&self, name: &ast::ObjectName) -> bool {
-        let parts: Vec<String> =
-            name.0.iter().filter_map(|part| part.as_ident()).map(hidden::folded).collect();
-        let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
-        match parts.as_slice() {
-            [table] | [PUBLIC, table] | [CATALOGUE, PUBLIC, table] => {
-                self.catalogue.contains_key(*table)
-            }
-            _ => false,
-        }
+        hidden::is_in(name, self.catalogue.as_ref())
     }
 
     pub(crate) fn as_of(&self) -> Vec<(String, Frontier)> {

@@ -178,9 +178,15 @@ impl From<HostError> for SqlError {
     fn from(error: HostError) -> SqlError {
         let reason = error.to_string();
         match error {
-            HostError::UnknownStream { .. } => SqlError::NotFound { reason },
-            HostError::StreamExists { .. } => SqlError::AlreadyExists { reason },
-            HostError::Invalid { .. } => SqlError::InvalidArgument { reason },
+            HostError::UnknownStream { .. } | HostError::UnknownView { .. } => {
+                SqlError::NotFound { reason }
+            }
+            HostError::StreamExists { .. } | HostError::NameTaken { .. } => {
+                SqlError::AlreadyExists { reason }
+            }
+            HostError::Invalid { .. } | HostError::HasDependants { .. } => {
+                SqlError::InvalidArgument { reason }
+            }
             HostError::Busy { retry_after, .. } => {
                 SqlError::ResourceExhausted { reason, retry_after: Some(retry_after) }
             }

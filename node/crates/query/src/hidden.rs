@@ -5,10 +5,12 @@
 //! over one stream becomes `* EXCEPT (hidden)`, `*` over a join becomes one wildcard for each
 //! table.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
 use alluvium_core::schema::HIDDEN_COLUMNS;
+use alluvium_core::stream::Stream;
 use datafusion::sql::parser::Statement as Parsed;
 use datafusion::sql::sqlparser::ast::{
     ExceptSelectItem, ExcludeSelectItem, Ident, Insert, Join, JoinConstraint, JoinOperator,
@@ -16,6 +18,7 @@ use datafusion::sql::sqlparser::ast::{
     TableWithJoins, VisitMut, VisitorMut, WildcardAdditionalOptions,
 };
 
+use crate::catalog::{CATALOGUE, PUBLIC};
 use crate::error::SqlError;
 
 /// Rewrites the wildcards of a statement. `is_stream` says whether a table of this name has hidden
@@ -299,6 +302,17 @@ fn leave_out(options: &mut WildcardAdditionalOptions, columns: &[Ident]) {
 
 fn last_ident(name: &ObjectName) -> Option<&Ident> {
     name.0.last().and_then(|part| part.as_ident())
+}
+
+/// Whether a table of this name is a stream.
+pub(crate) fn is_in(name: &ObjectName, catalogue: &BTreeMap<String, Arc<Stream>>) -> bool {
+    let parts: Vec<String> =
+        name.0.iter().filter_map(|part| part.as_ident()).map(folded).collect();
+    let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
+    match parts.as_slice() {
+        [table] | [PUBLIC, table] | [CATALOGUE, PUBLIC, table] => catalogue.contains_key(*table),
+        _ => false,
+    }
 }
 
 /// A name as the planner compares it: in small letters unless it was quoted.

@@ -8,11 +8,16 @@ use std::time::Duration;
 use alluvium_core::ids::{Offset, PartitionNumber, StreamId};
 use alluvium_core::stream::{Frontier, Stream, StreamDefinition};
 use alluvium_core::time::Time;
+use alluvium_core::view::{View, ViewDefinition, ViewEntry};
+use alluvium_views::fold::Keys;
 use arrow::record_batch::RecordBatch;
 use async_trait::async_trait;
 
 /// The streams as the catalogue has them at one moment, by name.
 pub type Catalogue = Arc<std::collections::BTreeMap<String, Arc<Stream>>>;
+
+/// The views as the catalogue has them at one moment, by name.
+pub type ViewCatalogue = Arc<std::collections::BTreeMap<String, ViewEntry>>;
 
 /// How fresh an answer must be.
 #[derive(Clone, Debug, Default)]
@@ -62,6 +67,169 @@ pub trait Host: Send + Sync + std::fmt::Debug + 'static {
 
     /// What `system.segments` shows.
     async fn segments(&self) -> Result<Vec<SegmentRow>, HostError>;
+
+    /// The views there are.
+    fn views(&self) -> ViewCatalogue {
+        ViewCatalogue::default()
+    }
+
+    /// Adds a view, or, with `or_replace`, begins to build another under the name of one that there
+    /// is. `if_not_exists` makes an existing one no error. Answered when the catalogue has it, not
+    /// when it has caught up.
+    async fn create_view(
+        &self,
+        definition: ViewDefinition,
+        if_not_exists: bool,
+        or_replace: bool,
+    ) -> Result<(), HostError> {
+        let _ = (definition, if_not_exists, or_replace);
+        Err(without_views())
+    }
+
+    /// Drops a view and its state; `if_exists` makes a missing one no error.
+    async fn drop_view(&self, name: &str, if_exists: bool) -> Result<(), HostError> {
+        let _ = (name, if_exists);
+        Err(without_views())
+    }
+
+    /// Changes how a materialized view goes on.
+    async fn change_view(&self, name: &str, change: ViewChange) -> Result<(), HostError> {
+        let _ = (name, change);
+        Err(without_views())
+    }
+
+    /// Reads groups of a view that folds a stream, merged over the stream's partitions. Waits until
+    /// the view has folded what `freshness` asks for.
+    async fn read_view(
+        &self,
+        view: &View,
+        freshness: &Freshness,
+        keys: Keys,
+    ) -> Result<ViewRead, HostError> {
+        let _ = (view, freshness, keys);
+        Err(without_views())
+    }
+
+    /// What a view has in each partition, for comparing it with the log: the partitions by
+    /// themselves, not merged.
+    async fn audit_view(&self, view: &View) -> Result<Vec<ViewPartition>, HostError> {
+        let _ = view;
+        Err(without_views())
+    }
+
+    /// What `system.views` shows.
+    async fn view_rows(&self) -> Result<Vec<ViewRow>, HostError> {
+        Ok(Vec::new())
+    }
+
+    /// What `system.quarantine` shows.
+    async fn quarantine_rows(&self) -> Result<Vec<QuarantineRow>, HostError> {
+        Ok(Vec::new())
+    }
+}
+
+fn without_views() -> HostError {
+    HostError::Unavailable { reason: "this node keeps no views".into() }
+}
+
+/// How a view goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ViewChange {
+    /// Fold again from the log's start, beside what readers see.
+    Rebuild,
+    /// Go on after being parked.
+    Resume,
+    /// Give up what is being built.
+    Cancel,
+}
+
+/// Groups of a view.
+#[derive(Clone, Debug)]
+pub struct ViewRead {
+    /// Rows of `alluvium_views::fold::Definition::group_schema`.
+    pub batches: Vec<RecordBatch>,
+    /// What of the stream they hold.
+    pub frontier: Frontier,
+}
+
+/// A view in one partition at one moment.
+#[derive(Clone, Debug)]
+pub struct ViewPartition {
+    /// Which partition.
+    pub partition: PartitionNumber,
+    /// The offset the fold began at.
+    pub start: Offset,
+    /// The offset after the last event it has folded.
+    pub next: Offset,
+    /// The watermark there, where the stream has an event time.
+    pub watermark: Option<Time>,
+    /// Digest of the state as the fold keeps it.
+    pub digest: u128,
+    /// Digest of the state as it was read for this.
+    pub digest_read: u128,
+    /// Groups of this partition alone: rows of the group schema.
+    pub batches: Vec<RecordBatch>,
+    /// Offsets of the events it has set aside.
+    pub quarantined: Vec<Offset>,
+    /// Why the state could not be read whole, where it could not.
+    pub damage: Option<String>,
+}
+
+/// A row of `system.views`: one view in one partition. A view that folds no stream has one row, in
+/// partition 0.
+#[derive(Clone, Debug)]
+pub struct ViewRow {
+    /// View name.
+    pub view: String,
+    /// The stream it folds.
+    pub stream: Option<String>,
+    /// Partition.
+    pub partition: PartitionNumber,
+    /// `serving`, `building`, or `parked: …`.
+    pub state: String,
+    /// The offset after the last event it has folded.
+    pub next_offset: Offset,
+    /// Events of the partition it has not folded yet.
+    pub lag_events: u64,
+    /// How long the oldest of them has waited.
+    pub lag: Duration,
+    /// Groups it keeps.
+    pub groups: u64,
+    /// Their size.
+    pub state_bytes: u64,
+    /// Events that are in its groups.
+    pub folded: u64,
+    /// Events its `WHERE` leaves out.
+    pub filtered: u64,
+    /// Events of windows that were gone already.
+    pub expired: u64,
+    /// Events it has set aside.
+    pub quarantined: u64,
+    /// No event with an earlier event time is expected.
+    pub watermark: Option<Time>,
+    /// What went wrong last.
+    pub last_error: Option<String>,
+    /// Id of this life of the view.
+    pub id: u64,
+}
+
+/// A row of `system.quarantine`: an event that a view could not fold.
+#[derive(Clone, Debug)]
+pub struct QuarantineRow {
+    /// View name.
+    pub view: String,
+    /// The stream it folds.
+    pub stream: String,
+    /// Partition.
+    pub partition: PartitionNumber,
+    /// The event's offset.
+    pub offset: Offset,
+    /// What its expression said.
+    pub reason: String,
+    /// The event as JSON, as far as the view reads it.
+    pub event: String,
+    /// When it was set aside, by the log.
+    pub at: Time,
 }
 
 /// One partition at one moment. Rows in `[start, end)`: first the segments in offset order, then
@@ -139,6 +307,28 @@ pub enum HostError {
     StreamExists {
         /// As asked.
         name: String,
+    },
+    /// No such view.
+    #[error("view \"{name}\" does not exist")]
+    UnknownView {
+        /// As asked.
+        name: String,
+    },
+    /// A view, or a stream, has the name.
+    #[error("{what} \"{name}\" exists already")]
+    NameTaken {
+        /// As asked.
+        name: String,
+        /// What has it: `view` or `stream`.
+        what: &'static str,
+    },
+    /// Views read it.
+    #[error("\"{name}\" is read by {}; drop or replace them first", .dependants.join(", "))]
+    HasDependants {
+        /// As asked.
+        name: String,
+        /// Names of the views.
+        dependants: Vec<String>,
     },
     /// The statement cannot be carried out as it stands.
     #[error("{reason}")]

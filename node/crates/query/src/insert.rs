@@ -59,13 +59,13 @@ impl Statements {
             hidden::rewrite_insert(&mut insert, &|name| pinned.has(name))?;
             shown = Hidden::Shown;
         }
-        let state = self.state(&pinned, shown, &references, tables).await?;
+        let planning = self.state(&pinned, shown, &references, tables).await?;
         let parsed = Parsed::Statement(Box::new(ast::Statement::Insert(insert)));
-        let LogicalPlan::Dml(statement) = self.plan(&state, parsed).await? else {
+        let LogicalPlan::Dml(statement) = self.plan(&planning.state, parsed).await? else {
             return Err(SqlError::internal("an INSERT was planned as something else"));
         };
-        let plan = state.create_physical_plan(&statement.input).await?;
-        let mut batches = execute_stream(plan, state.task_ctx())?;
+        let plan = planning.physical(&statement.input).await?;
+        let mut batches = execute_stream(plan, planning.state.task_ctx())?;
         let plain = output::plain_schema(&batches.schema());
         let mut appends = Appends {
             engine: self,
@@ -93,6 +93,13 @@ impl Statements {
         let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
         let known = self.host.catalogue();
         match parts.as_slice() {
+            [view] | [PUBLIC, view] | [CATALOGUE, PUBLIC, view]
+                if self.host.views().contains_key(*view) =>
+            {
+                Err(SqlError::invalid(format!(
+                    "\"{view}\" is a view: events go into the streams that it reads"
+                )))
+            }
             [stream] | [PUBLIC, stream] | [CATALOGUE, PUBLIC, stream] => match known.get(*stream) {
                 Some(stream) => Ok(Arc::clone(stream)),
                 None => Err(SqlError::unknown_stream(stream, known.keys().map(String::as_str))),

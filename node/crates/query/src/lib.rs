@@ -11,7 +11,8 @@
 //!
 //! Reading order: [`host`] (what a node gives), `statement` and `create` (what may be said),
 //! `engine` (the way of a statement), `cut` and `table` (what is read), `segments` (how), `insert`,
-//! [`print`] and [`wire`] (the forms of an answer), [`files`] (rows from files).
+//! [`views`] (what is maintained and how it is read), [`print`] and [`wire`] (the forms of an
+//! answer), [`files`] (rows from files).
 
 mod catalog;
 mod create;
@@ -35,6 +36,7 @@ mod system;
 mod table;
 pub mod testing;
 mod types;
+pub mod views;
 pub mod wire;
 
 pub use engine::{Answer, Engine};

@@ -17,6 +17,7 @@ use crate::error::SqlError;
 use crate::functions;
 use crate::literals::Literals;
 use crate::segments::store_url;
+use crate::views::window;
 
 /// What the engine may use.
 #[derive(Clone, Debug)]
@@ -88,6 +89,7 @@ pub(crate) fn base(options: &EngineOptions) -> Result<SessionState, EngineError>
     datafusion_functions_json::register_all(&mut state)
         .map_err(|error| EngineError::Start(error.into()))?;
     functions::register(&mut state).map_err(|error| EngineError::Start(error.into()))?;
+    window::register(&mut state).map_err(|error| EngineError::Start(error.into()))?;
     Ok(state)
 }
 

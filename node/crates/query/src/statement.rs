@@ -13,6 +13,7 @@ use datafusion::sql::sqlparser::tokenizer::{Location, Token, TokenWithSpan, Toke
 use crate::create;
 use crate::dialect::Sql;
 use crate::error::SqlError;
+use crate::views::ddl::{self, ViewStatement};
 
 /// What this node does.
 #[derive(Debug)]
@@ -29,6 +30,8 @@ pub(crate) enum Statement {
     ShowStreams,
     /// `DESCRIBE x`, `SHOW COLUMNS FROM x`: the parts of the name.
     Describe { name: Vec<String> },
+    /// What is said about views.
+    View(ViewStatement),
 }
 
 /// A statement that only reads.
@@ -68,6 +71,9 @@ pub(crate) fn parse(sql: &str) -> Result<Statement, SqlError> {
         tokens.into_iter().filter(|token| !is_separator(&token.token)).collect();
     let words: Vec<String> = leading_words(&tokens);
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    if ddl::is_view_statement(&words) {
+        return Ok(Statement::View(ddl::parse(sql, &words, tokens)?));
+    }
     match words.as_slice() {
         ["CREATE", "STREAM", ..] => create::parse_create(tokens),
         ["DROP", "STREAM", ..] => create::parse_drop(tokens),
@@ -85,15 +91,7 @@ pub(crate) fn parse(sql: &str) -> Result<Statement, SqlError> {
 /// are left out, comments stay with the statement they stand in.
 pub fn split_statements(sql: &str) -> Result<Vec<String>, SqlError> {
     let tokens = tokenize(sql)?;
-    let line_starts: Vec<usize> =
-        std::iter::once(0).chain(sql.match_indices('\n').map(|(at, _)| at + 1)).collect();
-    let byte_of = |at: Location| -> usize {
-        let line = usize::try_from(at.line).unwrap_or(1).saturating_sub(1);
-        let column = usize::try_from(at.column).unwrap_or(1).saturating_sub(1);
-        let start = line_starts.get(line).copied().unwrap_or(sql.len());
-        let rest = &sql[start..];
-        start + rest.char_indices().nth(column).map_or(rest.len(), |(byte, _)| byte)
-    };
+    let byte_of = byte_finder(sql);
     let mut statements = Vec::new();
     let mut start = 0;
     let mut is_empty = true;
@@ -115,6 +113,19 @@ pub fn split_statements(sql: &str) -> Result<Vec<String>, SqlError> {
         statements.push(sql[start..].trim().to_string());
     }
     Ok(statements)
+}
+
+/// Finds the byte of a text at which a token starts.
+pub(crate) fn byte_finder(sql: &str) -> impl Fn(Location) -> usize {
+    let line_starts: Vec<usize> =
+        std::iter::once(0).chain(sql.match_indices('\n').map(|(at, _)| at + 1)).collect();
+    move |at: Location| {
+        let line = usize::try_from(at.line).unwrap_or(1).saturating_sub(1);
+        let column = usize::try_from(at.column).unwrap_or(1).saturating_sub(1);
+        let start = line_starts.get(line).copied().unwrap_or(sql.len());
+        let rest = &sql[start..];
+        start + rest.char_indices().nth(column).map_or(rest.len(), |(byte, _)| byte)
+    }
 }
 
 /// Whether a text ends inside a string, a quoted name or a comment: a shell then asks for another
@@ -265,7 +276,9 @@ fn parse_insert(tokens: Vec<TokenWithSpan>) -> Result<Statement, SqlError> {
 }
 
 const STATEMENTS: &str = "statements are SELECT, WITH, VALUES, EXPLAIN, INSERT, CREATE STREAM, DROP \
-                          STREAM, SHOW STREAMS, SHOW COLUMNS and DESCRIBE";
+                          STREAM, CREATE [MATERIALIZED] VIEW, DROP [MATERIALIZED] VIEW, SHOW \
+                          STREAMS, SHOW VIEWS, SHOW COLUMNS, DESCRIBE, EXPLAIN VIEW, AUDIT VIEW, \
+                          REBUILD VIEW, RESUME VIEW and CANCEL VIEW";
 
 /// Why a statement is refused, by how it begins.
 fn refusal(words: &[&str]) -> SqlError {
@@ -275,7 +288,7 @@ fn refusal(words: &[&str]) -> SqlError {
             "tables are not created here: create a stream with CREATE STREAM".into()
         }
         ["CREATE", what, ..] => format!("CREATE {what} is not supported; {STATEMENTS}"),
-        ["DROP", what, ..] => format!("DROP {what} is not supported; use DROP STREAM"),
+        ["DROP", what, ..] => format!("DROP {what} is not supported; use DROP STREAM or DROP [MATERIALIZED] VIEW"),
         ["ALTER", ..] => {
             "a stream is not altered: create another and INSERT … SELECT into it".into()
         }
@@ -291,7 +304,12 @@ fn refusal(words: &[&str]) -> SqlError {
         ["BEGIN" | "START" | "COMMIT" | "ROLLBACK" | "END" | "SAVEPOINT", ..] => {
             format!("{first} is not supported: each statement stands for itself")
         }
-        ["EXPLAIN", ..] => "EXPLAIN takes a query: SELECT, WITH or VALUES".into(),
+        ["EXPLAIN", ..] => "EXPLAIN takes a query: SELECT, WITH or VALUES; or VIEW and a name".into(),
+        ["SUBSCRIBE", ..] => {
+            "SUBSCRIBE is answered by a stream of changes, not by one answer: give it to `alluvium \
+             sql`, or use the Subscribe call"
+                .into()
+        }
         _ => {
             let known = [
                 "SELECT", "WITH", "VALUES", "EXPLAIN", "INSERT", "CREATE", "DROP", "SHOW",

@@ -14,11 +14,14 @@ use arrow::datatypes::{Field, Schema, SchemaRef};
 use crate::create::retention_text;
 use crate::cut::{to_i32, to_i64};
 use crate::error::SqlError;
-use crate::host::{Catalogue, Host, PartitionRow, ProducerRow, SegmentRow};
+use crate::host::{
+    Catalogue, Host, PartitionRow, ProducerRow, QuarantineRow, SegmentRow, ViewRow,
+};
 use crate::nearest;
 
 /// The tables of schema `system`.
-pub(crate) const TABLES: [&str; 4] = ["partitions", "producers", "segments", "streams"];
+pub(crate) const TABLES: [&str; 6] =
+    ["partitions", "producers", "quarantine", "segments", "streams", "views"];
 
 /// Reads one table of schema `system`.
 pub(crate) async fn table(
@@ -31,6 +34,8 @@ pub(crate) async fn table(
         "partitions" => partitions(&host.partitions().await?),
         "producers" => producers(&host.producers().await?),
         "segments" => segments(&host.segments().await?),
+        "views" => views(&host.view_rows().await?),
+        "quarantine" => quarantine(&host.quarantine_rows().await?),
         _ => {
             let hint = nearest::hint(name, TABLES.into_iter());
             let known = TABLES.join(", ");
@@ -48,6 +53,8 @@ pub(crate) fn empty_table(name: &str) -> Result<RecordBatch, SqlError> {
         "partitions" => partitions(&[]),
         "producers" => producers(&[]),
         "segments" => segments(&[]),
+        "views" => views(&[]),
+        "quarantine" => quarantine(&[]),
         _ => Err(SqlError::NotFound { reason: format!("table \"system.{name}\" does not exist") }),
     }
 }
@@ -156,6 +163,40 @@ fn segments(rows: &[SegmentRow]) -> Result<RecordBatch, SqlError> {
         .build()
 }
 
+fn views(rows: &[ViewRow]) -> Result<RecordBatch, SqlError> {
+    let count = |field: fn(&ViewRow) -> u64| big(rows.iter().map(|row| signed(field(row))));
+    Rows::default()
+        .add("view", text(rows.iter().map(|row| row.view.clone())))
+        .add("stream", maybe_text(rows.iter().map(|row| row.stream.clone())))
+        .add("partition", partition(rows.iter().map(|row| row.partition)))
+        .add("state", text(rows.iter().map(|row| row.state.clone())))
+        .add("next_offset", big(rows.iter().map(|row| to_i64(row.next_offset))))
+        .add("lag_events", count(|row| row.lag_events))
+        .add("lag_ms", count(|row| u64::try_from(row.lag.as_millis()).unwrap_or(u64::MAX)))
+        .add("groups", count(|row| row.groups))
+        .add("state_bytes", count(|row| row.state_bytes))
+        .add("folded", count(|row| row.folded))
+        .add("filtered", count(|row| row.filtered))
+        .add("expired", count(|row| row.expired))
+        .add("quarantined", count(|row| row.quarantined))
+        .add("watermark", time(rows.iter().map(|row| row.watermark)))
+        .add("last_error", maybe_text(rows.iter().map(|row| row.last_error.clone())))
+        .add("id", count(|row| row.id))
+        .build()
+}
+
+fn quarantine(rows: &[QuarantineRow]) -> Result<RecordBatch, SqlError> {
+    Rows::default()
+        .add("view", text(rows.iter().map(|row| row.view.clone())))
+        .add("stream", text(rows.iter().map(|row| row.stream.clone())))
+        .add("partition", partition(rows.iter().map(|row| row.partition)))
+        .add("offset", big(rows.iter().map(|row| to_i64(row.offset))))
+        .add("reason", text(rows.iter().map(|row| row.reason.clone())))
+        .add("event", text(rows.iter().map(|row| row.event.clone())))
+        .add("at", time(rows.iter().map(|row| Some(row.at))))
+        .build()
+}
+
 /// The columns of a stream, one row each.
 pub(crate) fn describe_stream(definition: &StreamDefinition) -> Result<RecordBatch, SqlError> {
     let columns = definition.schema.columns();
@@ -179,6 +220,14 @@ pub(crate) fn describe_stream(definition: &StreamDefinition) -> Result<RecordBat
 
 /// The columns of any other table, one row each.
 pub(crate) fn describe_schema(schema: &SchemaRef) -> Result<RecordBatch, SqlError> {
+    describe_columns(schema, vec![None; schema.fields().len()])
+}
+
+/// Columns with what each of them is, one row each.
+pub(crate) fn describe_columns(
+    schema: &SchemaRef,
+    roles: Vec<Option<String>>,
+) -> Result<RecordBatch, SqlError> {
     let type_name = |field: &Arc<Field>| {
         let known = alluvium_views::columns::column_type_of(field.data_type());
         known.map_or_else(|| field.data_type().to_string(), |known| known.to_string())
@@ -188,43 +237,43 @@ pub(crate) fn describe_schema(schema: &SchemaRef) -> Result<RecordBatch, SqlErro
         .add("column_name", text(fields.iter().map(|field| field.name().clone())))
         .add("data_type", text(fields.iter().map(type_name)))
         .add("nullable", flag(fields.iter().map(|field| field.is_nullable())))
-        .add("role", maybe_text(fields.iter().map(|_| None)))
+        .add("role", maybe_text(roles.into_iter()))
         .build()
 }
 
 /// A batch, column by column.
 #[derive(Default)]
-struct Rows {
+pub(crate) struct Rows {
     fields: Vec<Field>,
     columns: Vec<ArrayRef>,
 }
 
 impl Rows {
-    fn add(mut self, name: &str, column: ArrayRef) -> Rows {
+    pub(crate) fn add(mut self, name: &str, column: ArrayRef) -> Rows {
         self.fields.push(Field::new(name, column.data_type().clone(), true));
         self.columns.push(column);
         self
     }
 
-    fn build(self) -> Result<RecordBatch, SqlError> {
+    pub(crate) fn build(self) -> Result<RecordBatch, SqlError> {
         RecordBatch::try_new(Arc::new(Schema::new(self.fields)), self.columns)
             .map_err(|error| SqlError::internal(format!("a system table does not add up: {error}")))
     }
 }
 
-fn text(values: impl Iterator<Item = String>) -> ArrayRef {
+pub(crate) fn text(values: impl Iterator<Item = String>) -> ArrayRef {
     Arc::new(StringArray::from_iter_values(values))
 }
 
-fn maybe_text(values: impl Iterator<Item = Option<String>>) -> ArrayRef {
+pub(crate) fn maybe_text(values: impl Iterator<Item = Option<String>>) -> ArrayRef {
     Arc::new(StringArray::from_iter(values))
 }
 
-fn flag(values: impl Iterator<Item = bool>) -> ArrayRef {
+pub(crate) fn flag(values: impl Iterator<Item = bool>) -> ArrayRef {
     Arc::new(BooleanArray::from_iter(values.map(Some)))
 }
 
-fn big(values: impl Iterator<Item = i64>) -> ArrayRef {
+pub(crate) fn big(values: impl Iterator<Item = i64>) -> ArrayRef {
     Arc::new(Int64Array::from_iter_values(values))
 }
 
@@ -238,7 +287,7 @@ fn partition(values: impl Iterator<Item = alluvium_core::ids::PartitionNumber>) 
     Arc::new(Int32Array::from_iter_values(values.map(to_i32)))
 }
 
-fn time(values: impl Iterator<Item = Option<Time>>) -> ArrayRef {
+pub(crate) fn time(values: impl Iterator<Item = Option<Time>>) -> ArrayRef {
     let micros = values.map(|value| value.map(|Time(micros)| micros));
     Arc::new(TimestampMicrosecondArray::from_iter(micros).with_timezone("UTC"))
 }

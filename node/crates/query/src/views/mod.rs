@@ -1,0 +1,31 @@
+//! Views: from a definition to what is maintained and what is computed when it is read.
+//!
+//! [`ViewCompiler`] turns a definition into a [`CompiledView`]: `find` picks the aggregate that can
+//! be maintained, `flatten` and `maintain` bring it down to the columns of the stream and make it
+//! ready to fold (`calls` for aggregates, `window` for windows of event time), `check` and `find`
+//! refuse what cannot be, and say why. What stands above the aggregate is kept as a plan over a
+//! table of groups; `expand` puts the tables of one statement into it, `groups` is the table,
+//! `finish` runs it over rows where it needs no plan. `ddl` reads the statements and `run` answers
+//! them, `audit` compares a view with the log.
+//!
+//! Invariant: the rows of a view are those that its query answers over the events before the
+//! view's frontier.
+
+mod calls;
+mod check;
+mod compile;
+pub(crate) mod ddl;
+mod explain;
+pub(crate) mod expand;
+mod find;
+mod finish;
+mod flatten;
+pub(crate) mod groups;
+mod keys;
+mod maintain;
+mod placeholder;
+pub(crate) mod run;
+pub(crate) mod window;
+
+pub use compile::{CompiledView, Maintained, ViewCompiler};
+pub use explain::{Explained, How};
