@@ -196,9 +196,7 @@ impl Statements {
                 self.host.create_stream(definition, if_not_exists).await?;
                 Ok(Answer::done("CREATE STREAM"))
             }
-            Statement::DropStream { name, if_exists } => {
-                self.drop_stream(&name, if_exists).await
-            }
+            Statement::DropStream { name, if_exists } => self.drop_stream(&name, if_exists).await,
             Statement::ShowStreams => {
                 let catalogue = self.host.catalogue();
                 let rows = system::table(self.host.as_ref(), &catalogue, "streams").await?;

@@ -306,8 +306,7 @@ fn last_ident(name: &ObjectName) -> Option<&Ident> {
 
 /// Whether a table of this name is a stream.
 pub(crate) fn is_in(name: &ObjectName, catalogue: &BTreeMap<String, Arc<Stream>>) -> bool {
-    let parts: Vec<String> =
-        name.0.iter().filter_map(|part| part.as_ident()).map(folded).collect();
+    let parts: Vec<String> = name.0.iter().filter_map(|part| part.as_ident()).map(folded).collect();
     let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
     match parts.as_slice() {
         [table] | [PUBLIC, table] | [CATALOGUE, PUBLIC, table] => catalogue.contains_key(*table),

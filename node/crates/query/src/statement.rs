@@ -288,7 +288,9 @@ fn refusal(words: &[&str]) -> SqlError {
             "tables are not created here: create a stream with CREATE STREAM".into()
         }
         ["CREATE", what, ..] => format!("CREATE {what} is not supported; {STATEMENTS}"),
-        ["DROP", what, ..] => format!("DROP {what} is not supported; use DROP STREAM or DROP [MATERIALIZED] VIEW"),
+        ["DROP", what, ..] => {
+            format!("DROP {what} is not supported; use DROP STREAM or DROP [MATERIALIZED] VIEW")
+        }
         ["ALTER", ..] => {
             "a stream is not altered: create another and INSERT … SELECT into it".into()
         }
@@ -304,7 +306,9 @@ fn refusal(words: &[&str]) -> SqlError {
         ["BEGIN" | "START" | "COMMIT" | "ROLLBACK" | "END" | "SAVEPOINT", ..] => {
             format!("{first} is not supported: each statement stands for itself")
         }
-        ["EXPLAIN", ..] => "EXPLAIN takes a query: SELECT, WITH or VALUES; or VIEW and a name".into(),
+        ["EXPLAIN", ..] => {
+            "EXPLAIN takes a query: SELECT, WITH or VALUES; or VIEW and a name".into()
+        }
         ["SUBSCRIBE", ..] => {
             "SUBSCRIBE is answered by a stream of changes, not by one answer: give it to `alluvium \
              sql`, or use the Subscribe call"

@@ -14,9 +14,7 @@ use arrow::datatypes::{Field, Schema, SchemaRef};
 use crate::create::retention_text;
 use crate::cut::{to_i32, to_i64};
 use crate::error::SqlError;
-use crate::host::{
-    Catalogue, Host, PartitionRow, ProducerRow, QuarantineRow, SegmentRow, ViewRow,
-};
+use crate::host::{Catalogue, Host, PartitionRow, ProducerRow, QuarantineRow, SegmentRow, ViewRow};
 use crate::nearest;
 
 /// The tables of schema `system`.

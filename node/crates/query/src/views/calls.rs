@@ -2,8 +2,8 @@
 
 use alluvium_views::aggregate::{Aggregate, AggregateCall, Form, Order, Regression};
 use arrow::datatypes::DataType;
-use datafusion::logical_expr::expr::{AggregateFunction, NullTreatment};
 use datafusion::logical_expr::Expr;
+use datafusion::logical_expr::expr::{AggregateFunction, NullTreatment};
 
 use crate::error::SqlError;
 
@@ -24,9 +24,10 @@ pub(crate) fn call_of(
     let mut arguments = params.args.clone();
     let aggregate = match name {
         "count" => {
-            if arguments.iter().all(|argument| {
-                matches!(argument, Expr::Literal(value, _) if !value.is_null())
-            }) {
+            if arguments
+                .iter()
+                .all(|argument| matches!(argument, Expr::Literal(value, _) if !value.is_null()))
+            {
                 arguments.clear();
             }
             Aggregate::Count
@@ -112,9 +113,11 @@ fn refusal(name: &str) -> SqlError {
              first_value and last_value, the most frequent with approx_top_k, or how many there are \
              with count(DISTINCT …) or approx_distinct"
         ),
-        "median" => "median keeps every value, so its state has no bound: use approx_median, whose \
+        "median" => {
+            "median keeps every value, so its state has no bound: use approx_median, whose \
                      relative error is bounded"
-            .into(),
+                .into()
+        }
         "percentile_cont" | "quantile_cont" => format!(
             "{name} keeps every value, so its state has no bound: use approx_percentile_cont, whose \
              relative error is bounded"

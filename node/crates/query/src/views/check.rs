@@ -32,12 +32,10 @@ pub(crate) fn deterministic(plan: &LogicalPlan) -> Result<(), SqlError> {
 
 fn volatile_name(expr: &Expr) -> Option<String> {
     match expr {
-        Expr::ScalarFunction(function) => {
-            match function.func.signature().volatility {
-                Volatility::Immutable => None,
-                Volatility::Stable | Volatility::Volatile => Some(function.func.name().into()),
-            }
-        }
+        Expr::ScalarFunction(function) => match function.func.signature().volatility {
+            Volatility::Immutable => None,
+            Volatility::Stable | Volatility::Volatile => Some(function.func.name().into()),
+        },
         _ => None,
     }
 }

@@ -316,8 +316,7 @@ impl Base {
                 )));
             }
             let view = &entry.current;
-            let below =
-                Task { definition: &view.definition, depth: task.depth + 1, ..*task };
+            let below = Task { definition: &view.definition, depth: task.depth + 1, ..*task };
             let compiled = self.cached(view, &below)?;
             let schema = arrow_schema(compiled.plan.logical().schema());
             let table = Placeholder::new(StandsFor::View(name.into()), schema);

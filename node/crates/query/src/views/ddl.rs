@@ -30,12 +30,27 @@ const OPTIONS: [&str; 4] = ["retention", "lateness", "emit_final_after", "on_err
 #[derive(Debug)]
 pub(crate) enum ViewStatement {
     /// `reads` and `folds` of the definition are not filled in yet.
-    Create { definition: Box<ViewDefinition>, if_not_exists: bool, or_replace: bool },
-    Drop { name: String, materialized: bool, if_exists: bool },
+    Create {
+        definition: Box<ViewDefinition>,
+        if_not_exists: bool,
+        or_replace: bool,
+    },
+    Drop {
+        name: String,
+        materialized: bool,
+        if_exists: bool,
+    },
     Show,
-    Explain { name: String },
-    Audit { name: String },
-    Change { name: String, change: ViewChange },
+    Explain {
+        name: String,
+    },
+    Audit {
+        name: String,
+    },
+    Change {
+        name: String,
+        change: ViewChange,
+    },
 }
 
 /// Whether a statement that begins with these words is about views.
@@ -131,26 +146,20 @@ fn parse_create(sql: &str, mut tokens: Vec<TokenWithSpan>) -> Result<ViewStateme
             query.len()
         )));
     }
-    let definition = ViewDefinition {
-        name,
-        query,
-        materialized,
-        reads: Vec::new(),
-        folds: None,
-        options,
-    };
+    let definition =
+        ViewDefinition { name, query, materialized, reads: Vec::new(), folds: None, options };
     Ok(ViewStatement::Create { definition: Box::new(definition), if_not_exists, or_replace })
 }
 
 /// Takes `EMIT FINAL AFTER '…'` off the end: where it begins, and how long.
-fn take_emit(
-    tokens: &mut Vec<TokenWithSpan>,
-) -> Result<Option<(Location, Duration)>, SqlError> {
+fn take_emit(tokens: &mut Vec<TokenWithSpan>) -> Result<Option<(Location, Duration)>, SqlError> {
     let Some(at) = tokens.len().checked_sub(4) else {
         return Ok(None);
     };
     let is_word = |place: usize, expected: &str| match &tokens[place].token {
-        Token::Word(word) => word.quote_style.is_none() && word.value.eq_ignore_ascii_case(expected),
+        Token::Word(word) => {
+            word.quote_style.is_none() && word.value.eq_ignore_ascii_case(expected)
+        }
         _ => false,
     };
     if !(is_word(at, "EMIT") && is_word(at + 1, "FINAL") && is_word(at + 2, "AFTER")) {

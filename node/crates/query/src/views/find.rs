@@ -5,7 +5,7 @@
 //! events in any other way is refused, with what to do instead.
 
 use alluvium_core::stream::Stream;
-use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
+use datafusion::common::tree_node::{Transformed, TreeNodeRecursion};
 use datafusion::logical_expr::{Distinct, Expr, LogicalPlan, TableScan};
 
 use crate::error::SqlError;
@@ -117,11 +117,7 @@ impl Found {
     }
 }
 
-fn walk(
-    plan: &LogicalPlan,
-    obstacle: Option<Obstacle>,
-    found: &mut Found,
-) -> Result<(), SqlError> {
+fn walk(plan: &LogicalPlan, obstacle: Option<Obstacle>, found: &mut Found) -> Result<(), SqlError> {
     match plan {
         LogicalPlan::TableScan(scan) => {
             if let Some(stream) = stream_of(scan) {
@@ -198,7 +194,8 @@ fn several(last: &LogicalPlan, others: &[LogicalPlan]) -> SqlError {
 /// A part as a person would find it in the text.
 fn named(part: &LogicalPlan) -> String {
     let list = |exprs: &[Expr]| {
-        let names: Vec<String> = exprs.iter().map(|expr| expr.human_display().to_string()).collect();
+        let names: Vec<String> =
+            exprs.iter().map(|expr| expr.human_display().to_string()).collect();
         names.join(", ")
     };
     let stream = |input: &LogicalPlan| {

@@ -14,6 +14,7 @@ use datafusion::logical_expr::{Expr, LogicalPlan};
 
 use crate::error::SqlError;
 use crate::output;
+use crate::views::check;
 use crate::views::flatten::flatten;
 use crate::views::maintain::{Physical, unqualified};
 use crate::views::placeholder::{StandsFor, stands_for};
@@ -43,8 +44,10 @@ impl RowWise {
         let columns = plan.schema().columns().into_iter().map(Expr::Column).collect();
         let flat = flatten(plan, columns)?;
         let schema = DFSchema::try_from(SchemaRef::clone(groups))?;
-        let places: HashMap<&str, usize> =
-            (0..).zip(groups.fields()).map(|(place, field)| (field.name().as_str(), place)).collect();
+        let places: HashMap<&str, usize> = (0..)
+            .zip(groups.fields())
+            .map(|(place, field)| (field.name().as_str(), place))
+            .collect();
         let mut columns = Vec::new();
         let mut shows = Vec::new();
         for expr in flat.exprs {
@@ -82,17 +85,17 @@ impl RowWise {
 
 fn is_row_wise(mut plan: &LogicalPlan) -> bool {
     loop {
+        if check::about_one_event(&plan.expressions()).is_err() {
+            return false;
+        }
         plan = match plan {
             LogicalPlan::Projection(projection) => &projection.input,
             LogicalPlan::SubqueryAlias(alias) => &alias.input,
-            LogicalPlan::Filter(filter) if !filter.predicate.contains_subquery() => &filter.input,
+            LogicalPlan::Filter(filter) => &filter.input,
             LogicalPlan::TableScan(scan) => {
                 return matches!(stands_for(scan), Some((StandsFor::Groups, _)));
             }
             _ => return false,
         };
-        if !plan.expressions().iter().all(|expr| !expr.contains_subquery()) {
-            return false;
-        }
     }
 }

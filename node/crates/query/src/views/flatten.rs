@@ -62,10 +62,7 @@ pub(crate) fn flatten(plan: &LogicalPlan, exprs: Vec<Expr>) -> Result<Flat<'_>, 
 }
 
 /// Puts in for each column what it means.
-pub(crate) fn substitute(
-    expr: Expr,
-    meaning: &HashMap<Column, Expr>,
-) -> Result<Expr, SqlError> {
+pub(crate) fn substitute(expr: Expr, meaning: &HashMap<Column, Expr>) -> Result<Expr, SqlError> {
     if meaning.is_empty() {
         return Ok(expr);
     }

@@ -23,9 +23,9 @@ pub(crate) fn asked(definition: &Arc<Definition>, filters: &[Expr]) -> Keys {
     let mut prefixes: Vec<Vec<ArrayRef>> = vec![Vec::new()];
     let mut length = 0;
     for group in &order {
-        // A group's key has the pane, not the window; the event's time, not the session's start.
+        // A session's start may change when the partitions are put together.
         let is_plain = definition.window.is_none_or(|window| {
-            window.group != *group || matches!(window.kind, WindowKind::Tumble { .. })
+            window.group != *group || !matches!(window.kind, WindowKind::Session { .. })
         });
         let Some(values) = values.get(group).filter(|_| is_plain) else {
             break;
@@ -54,10 +54,9 @@ pub(crate) fn asked(definition: &Arc<Definition>, filters: &[Expr]) -> Keys {
     match keys.as_slice() {
         [only] => Keys::Range(KeyRange::prefix(only)),
         // One range from the first to the last holds them all.
-        [first, .., last] => Keys::Range(KeyRange {
-            start: first.clone(),
-            end: KeyRange::prefix(last).end,
-        }),
+        [first, .., last] => {
+            Keys::Range(KeyRange { start: first.clone(), end: KeyRange::prefix(last).end })
+        }
         [] => Keys::These(Vec::new()),
     }
 }

@@ -82,11 +82,8 @@ impl ScalarUDFImpl for TimeWindow {
 
     fn coerce_types(&self, types: &[DataType]) -> Result<Vec<DataType>> {
         let wrong = || {
-            let reason = format!(
-                "{} takes a time and intervals: {}",
-                self.kind.name(),
-                self.kind.usage()
-            );
+            let reason =
+                format!("{} takes a time and intervals: {}", self.kind.name(), self.kind.usage());
             DataFusionError::Plan(reason)
         };
         if types.len() != self.kind.argument_count() {
