@@ -6,8 +6,9 @@
 //! a crash, or says what is damaged.
 //!
 //! Reading order: [`Store`] (opening, what is stored of a group), [`LogWriter`] (the one thread
-//! that syncs), [`PartitionLog`] (what readers see), [`SegmentWriter`] and [`Segment`] (sealing,
-//! merging, retention), [`ViewStates`] (what views keep), `databases` (every RocksDB setting), `keys` (one file for each key family).
+//! that syncs), [`PartitionLog`] (what readers see), [`EventReader`] (what views fold),
+//! [`ViewStates`] (what views keep), [`SegmentWriter`] and [`Segment`] (sealing, merging,
+//! retention), `databases` (every RocksDB setting), `keys` (one file for each key family).
 //!
 //! Invariants: nothing is acknowledged before it is synced; an event is in the log or in a segment
 //! the manifest names, and in exactly one of them; a damaged entry, checkpoint or segment is named,
@@ -17,6 +18,7 @@ mod checkpoints;
 mod databases;
 mod entry;
 mod error;
+mod events;
 mod files;
 mod identity;
 mod keys;
@@ -33,6 +35,7 @@ mod tail;
 mod views;
 
 pub use error::StoreError;
+pub use events::{EventBatch, EventReader};
 pub use identity::Identity;
 pub use log_writer::{LogWriter, SubmitError, WriteTask};
 pub use metrics::{Counter, Histogram, Level, StoreMetrics};

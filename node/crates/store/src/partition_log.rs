@@ -4,12 +4,13 @@
 //! segment threads replace what is sealed or merged.
 //!
 //! Invariants: offsets in `[first segment's first, end)` are dense; every offset is in exactly one
-//! place of a view; `sealed_end` never goes back.
+//! place of a view; `sealed_end` never goes back; an event that a view holds is not taken.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use alluvium_core::ids::{GroupId, Offset, PartitionNumber};
+use alluvium_core::ids::{GroupId, Offset, PartitionNumber, ViewId};
 use alluvium_core::stream::Stream;
 use alluvium_core::time::Time;
 use arc_swap::{ArcSwap, ArcSwapOption};
@@ -62,6 +63,10 @@ struct State {
     segments: Arc<[Arc<Segment>]>,
     tail: TailBuilder,
     removed: bool,
+    /// Where retention may begin, were there no holds.
+    retained: Offset,
+    /// Views, and the first event that each may still need.
+    holds: BTreeMap<ViewId, Offset>,
 }
 
 impl PartitionLog {
@@ -91,6 +96,8 @@ impl PartitionLog {
             segments: segments.into(),
             tail: TailBuilder::default(),
             removed: false,
+            retained: start,
+            holds: BTreeMap::new(),
         };
         let log = Arc::new(PartitionLog {
             group,
@@ -151,10 +158,15 @@ impl PartitionLog {
     /// [`StoreError::Corrupt`] naming the first damaged file; the partition is damaged from then
     /// on.
     pub fn verify(&self, view: &PartitionView) -> Result<(), StoreError> {
-        for segment in view.segments.iter().filter(|segment| !segment.is_verified()) {
-            segment.verify().inspect_err(|error| self.set_damage(error))?;
+        view.segments.iter().try_for_each(|segment| self.verify_segment(segment))
+    }
+
+    /// As [`PartitionLog::verify`], of one segment.
+    pub(crate) fn verify_segment(&self, segment: &Segment) -> Result<(), StoreError> {
+        if segment.is_verified() {
+            return Ok(());
         }
-        Ok(())
+        segment.verify().inspect_err(|error| self.set_damage(error))
     }
 
     /// Adds committed events; readers see them when this returns. Events that are sealed already,
@@ -194,11 +206,33 @@ impl PartitionLog {
         Ok(())
     }
 
-    /// Events before `start` are gone for readers from now on. Their segments go when
-    /// [`crate::SegmentWriter::retain`] gets to it.
+    /// Events before `start` are gone for readers from now on, but for what a view holds. Their
+    /// segments go when [`crate::SegmentWriter::retain`] gets to it.
     pub fn retain(&self, start: Offset) {
         let mut state = self.state.lock();
-        self.change(&mut state, |state| state.start = state.start.max(start).min(state.end));
+        state.retained = state.retained.max(start.min(state.end));
+        self.change(&mut state, State::advance_start);
+    }
+
+    /// Keeps the events from `next` on until the view holds later ones or is released: retention
+    /// does not take what a view has not durably folded.
+    pub fn hold(&self, view: ViewId, next: Offset) {
+        let mut state = self.state.lock();
+        state.holds.insert(view, next);
+        self.change(&mut state, State::advance_start);
+    }
+
+    /// Ends the hold of a view that is no more.
+    pub fn release(&self, view: ViewId) {
+        let mut state = self.state.lock();
+        state.holds.remove(&view);
+        self.change(&mut state, State::advance_start);
+    }
+
+    /// The first event that a view still needs: retention must not be decided beyond it.
+    #[must_use]
+    pub fn held(&self) -> Option<Offset> {
+        self.state.lock().held()
     }
 
     /// Nothing is taken in any more; the files go with their last readers.
@@ -310,6 +344,15 @@ impl Drop for PartitionLog {
 }
 
 impl State {
+    fn held(&self) -> Option<Offset> {
+        self.holds.values().min().copied()
+    }
+
+    fn advance_start(&mut self) {
+        let held = self.held().unwrap_or(self.end);
+        self.start = self.start.max(self.retained.min(held));
+    }
+
     fn view(&self) -> PartitionView {
         let tail = self.tail.tail();
         let tail_oldest = tail.iter().next().map(|batch| batch.appended_at);

@@ -11,7 +11,7 @@ use std::sync::{Arc, OnceLock};
 
 use alluvium_core::ids::Offset;
 use alluvium_core::time::Time;
-use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
+use arrow::array::{Array, ArrayRef, AsArray, BinaryViewArray, RecordBatch, StringViewArray};
 use arrow::compute::concat_batches;
 use arrow::datatypes::DataType;
 
@@ -40,6 +40,8 @@ pub struct TailBatch {
     pub scan: OnceLock<RecordBatch>,
     /// Memory of the rows.
     pub bytes: u64,
+    /// Columns of it in the types of scans, by place, as far as a reader wanted them.
+    scan_columns: OnceLock<Box<[OnceLock<ArrayRef>]>>,
 }
 
 /// Batches in offset order, without gaps.
@@ -66,7 +68,8 @@ impl TailBatch {
     #[must_use]
     pub fn new(first: Offset, appended_at: Time, rows: RecordBatch) -> TailBatch {
         let bytes = rows_bytes(&rows);
-        TailBatch { first, appended_at, rows, scan: OnceLock::new(), bytes }
+        let (scan, scan_columns) = (OnceLock::new(), OnceLock::new());
+        TailBatch { first, appended_at, rows, scan, bytes, scan_columns }
     }
 
     /// The offset after the last row.
@@ -84,6 +87,24 @@ impl TailBatch {
         let skipped = usize::try_from(start.since(self.first)).expect("inside the batch");
         let kept = usize::try_from(end.since(start)).expect("inside the batch");
         Some(self.rows.slice(skipped, kept))
+    }
+
+    /// Rows of the column at `place`, in the type that scans have it in. Most are made only once
+    /// for all readers.
+    pub(crate) fn scan_column(&self, place: usize, skipped: usize, row_count: usize) -> ArrayRef {
+        let column = self.rows.column(place);
+        if scan_type(column.data_type()) == *column.data_type() {
+            return column.slice(skipped, row_count);
+        }
+        // A reader that comes by often finds its few new rows at the end of a batch that they were
+        // put together with older ones in.
+        if row_count < self.rows.num_rows() / 2 {
+            return to_view(&column.slice(skipped, row_count));
+        }
+        let columns = self
+            .scan_columns
+            .get_or_init(|| (0..self.rows.num_columns()).map(|_| OnceLock::new()).collect());
+        columns[place].get_or_init(|| to_view(column)).slice(skipped, row_count)
     }
 
     fn is_settled(&self) -> bool {
@@ -202,6 +223,23 @@ impl TailBuilder {
             Arc::make_mut(&mut self.chunks).push(chunk);
             self.settled -= CHUNK_BATCHES;
         }
+    }
+}
+
+/// The type in which scans have a column of a segment: text and bytes as views.
+pub(crate) fn scan_type(data_type: &DataType) -> DataType {
+    match data_type {
+        DataType::Utf8 => DataType::Utf8View,
+        DataType::Binary => DataType::BinaryView,
+        other => other.clone(),
+    }
+}
+
+fn to_view(column: &ArrayRef) -> ArrayRef {
+    match column.data_type() {
+        DataType::Utf8 => Arc::new(StringViewArray::from(column.as_string::<i32>())),
+        DataType::Binary => Arc::new(BinaryViewArray::from(column.as_binary::<i32>())),
+        _other => Arc::clone(column),
     }
 }
 

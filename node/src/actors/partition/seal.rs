@@ -137,9 +137,12 @@ impl PartitionActor {
         }
         self.sealing.retained_at = now;
         let view = self.log.view();
+        // What a view has not durably folded stays, however old it is.
+        let held = self.log.held().unwrap_or(view.end);
         let aged = view
             .segments
             .iter()
+            .take_while(|segment| segment.end <= held)
             .map(|segment| retention::Sealed { end: segment.end, newest: segment.newest() });
         let start = retention::start_after(self.start(), aged, keep, now);
         if self.start() < start {

@@ -3,6 +3,7 @@
 
 mod crash;
 mod damage;
+mod events;
 mod merging;
 mod model;
 mod restart;
