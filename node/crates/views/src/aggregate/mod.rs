@@ -11,6 +11,18 @@
 //! - **merge**: states merged in the same order give the same bytes; in any order, the same but for
 //!   the last digits of sums of doubles.
 
+mod bits;
+mod call;
+mod codec;
+mod count;
+mod extreme;
+mod grouped;
+mod moments;
+mod rows;
+mod sum;
+mod tag;
+mod words;
+
 use std::fmt::Debug;
 
 use arrow::array::{ArrayRef, BooleanArray};
