@@ -10,13 +10,20 @@ use arrow::datatypes::{
 };
 
 use super::bits::{Bits, Bitwise};
+use super::choice::Choice;
 use super::count::Count;
+use super::distinct::Distinct;
 use super::extreme::{Booleans, End, ExtremeBytes, ExtremeFixed, Fixed, Wides, Words};
+use super::frequent::{FrequentItems, K_MAX};
 use super::grouped::Grouped;
+use super::histogram::Histogram;
+use super::item::{Item, ItemBytes};
 use super::moments::{Figure, Points, Variance};
+use super::quantile::ApproxQuantile;
+use super::registers::ApproxDistinct;
 use super::sum::{Sum, Totals};
 use super::words::{Shape, shape, with_word_type};
-use super::{Aggregate, AggregateCall, Form, Regression, States, UnsupportedAggregate};
+use super::{Aggregate, AggregateCall, Form, Order, States, UnsupportedAggregate};
 
 type Made = Option<Box<dyn States>>;
 
@@ -38,6 +45,9 @@ impl AggregateCall {
 
     fn make(&self) -> Made {
         let first = self.arguments.first();
+        if self.distinct && !self.aggregate.is_same_over_distinct() {
+            return self.distinct(first?);
+        }
         match &self.aggregate {
             Aggregate::Count => Some(Grouped::states(Count, self)),
             Aggregate::Sum => self.totals(first?, false),
@@ -56,14 +66,19 @@ impl AggregateCall {
             Aggregate::BitAnd => self.bits(Bitwise::And),
             Aggregate::BitOr => self.bits(Bitwise::Or),
             Aggregate::BitXor => self.bits(Bitwise::Xor),
-            Aggregate::First { .. }
-            | Aggregate::Last { .. }
-            | Aggregate::ArgMin
-            | Aggregate::ArgMax
-            | Aggregate::ApproxDistinct
-            | Aggregate::ApproxQuantile { .. }
-            | Aggregate::FrequentItems { .. }
-            | Aggregate::Histogram { .. } => None,
+            Aggregate::First { orders, ignore_nulls } => {
+                self.choice(orders, false, if *ignore_nulls { vec![0] } else { vec![] })
+            }
+            Aggregate::Last { orders, ignore_nulls } => {
+                let orders: Vec<_> = orders.iter().map(|order| order.reversed()).collect();
+                self.choice(&orders, true, if *ignore_nulls { vec![0] } else { vec![] })
+            }
+            Aggregate::ArgMin => self.choice(&[Order::ASCENDING], false, vec![1]),
+            Aggregate::ArgMax => self.choice(&[Order::ASCENDING.reversed()], false, vec![1]),
+            Aggregate::ApproxDistinct => self.approx_distinct(first?),
+            Aggregate::ApproxQuantile { quantile } => self.approx_quantile(*quantile),
+            Aggregate::FrequentItems { k } => self.frequent_items(first?, *k),
+            Aggregate::Histogram { bounds } => self.histogram(bounds),
         }
     }
 
@@ -79,12 +94,8 @@ impl AggregateCall {
             DataType::UInt64 => self.totals_of::<UInt64Type, i128>(0, is_mean),
             DataType::Float32 => self.totals_of::<Float32Type, f64>(0, is_mean),
             DataType::Float64 => self.totals_of::<Float64Type, f64>(0, is_mean),
-            DataType::Decimal32(_, scale) => {
-                self.totals_of::<Decimal32Type, i128>(*scale, is_mean)
-            }
-            DataType::Decimal64(_, scale) => {
-                self.totals_of::<Decimal64Type, i128>(*scale, is_mean)
-            }
+            DataType::Decimal32(_, scale) => self.totals_of::<Decimal32Type, i128>(*scale, is_mean),
+            DataType::Decimal64(_, scale) => self.totals_of::<Decimal64Type, i128>(*scale, is_mean),
             DataType::Decimal128(_, scale) => {
                 self.totals_of::<Decimal128Type, i256>(*scale, is_mean)
             }
@@ -147,61 +158,83 @@ impl AggregateCall {
 
     fn bits(&self, bitwise: Bitwise) -> Made {
         let argument = self.arguments.first()?;
-        argument
-            .is_integer()
-            .then(|| Grouped::states(Bits::new(bitwise, argument.clone()), self))
+        argument.is_integer().then(|| Grouped::states(Bits::new(bitwise, argument.clone()), self))
     }
-}
 
-impl Aggregate {
-    /// Its name in SQL.
-    #[must_use]
-    pub fn name(&self) -> &'static str {
-        match self {
-            Aggregate::Count => "count",
-            Aggregate::Sum => "sum",
-            Aggregate::Avg => "avg",
-            Aggregate::Min => "min",
-            Aggregate::Max => "max",
-            Aggregate::Variance { sample: true } => "var_samp",
-            Aggregate::Variance { sample: false } => "var_pop",
-            Aggregate::Deviation { sample: true } => "stddev_samp",
-            Aggregate::Deviation { sample: false } => "stddev_pop",
-            Aggregate::Covariance { sample: true } => "covar_samp",
-            Aggregate::Covariance { sample: false } => "covar_pop",
-            Aggregate::Correlation => "corr",
-            Aggregate::Regression(regression) => regression.name(),
-            Aggregate::BoolAnd => "bool_and",
-            Aggregate::BoolOr => "bool_or",
-            Aggregate::BitAnd => "bit_and",
-            Aggregate::BitOr => "bit_or",
-            Aggregate::BitXor => "bit_xor",
-            Aggregate::First { .. } => "first_value",
-            Aggregate::Last { .. } => "last_value",
-            Aggregate::ArgMin => "arg_min",
-            Aggregate::ArgMax => "arg_max",
-            Aggregate::ApproxDistinct => "approx_distinct",
-            Aggregate::ApproxQuantile { .. } => "approx_percentile_cont",
-            Aggregate::FrequentItems { .. } => "top_k",
-            Aggregate::Histogram { .. } => "histogram",
+    fn distinct(&self, argument: &DataType) -> Made {
+        let is_over_set = matches!(
+            self.aggregate,
+            Aggregate::Count
+                | Aggregate::Sum
+                | Aggregate::Avg
+                | Aggregate::Variance { .. }
+                | Aggregate::Deviation { .. }
+                | Aggregate::BitXor
+        );
+        if !is_over_set || self.arguments.len() != 1 {
+            return None;
         }
+        let over = AggregateCall { distinct: false, input: Form::Values, ..self.clone() };
+        over.make()?;
+        Some(match shape(argument)? {
+            Shape::Word => Grouped::states(Distinct::<u64>::new(self, argument), self),
+            Shape::Wide => Grouped::states(Distinct::<u128>::new(self, argument), self),
+            Shape::Bytes => Grouped::states(Distinct::<ItemBytes>::new(self, argument), self),
+        })
     }
-}
 
-impl Regression {
-    /// Its name in SQL.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Regression::Slope => "regr_slope",
-            Regression::Intercept => "regr_intercept",
-            Regression::R2 => "regr_r2",
-            Regression::Count => "regr_count",
-            Regression::AvgX => "regr_avgx",
-            Regression::AvgY => "regr_avgy",
-            Regression::Sxx => "regr_sxx",
-            Regression::Syy => "regr_syy",
-            Regression::Sxy => "regr_sxy",
+    fn choice(&self, orders: &[Order], takes_last: bool, not_null: Vec<usize>) -> Made {
+        let choice = Choice::new(&self.arguments, orders, takes_last, not_null)?;
+        Some(Grouped::states(choice, self))
+    }
+
+    fn approx_distinct(&self, argument: &DataType) -> Made {
+        // A state does not say what its values were, and it does not matter.
+        let shape = if self.input == Form::State { Shape::Word } else { shape(argument)? };
+        Some(match shape {
+            Shape::Word => self.approx_distinct_of::<u64>(),
+            Shape::Wide => self.approx_distinct_of::<u128>(),
+            Shape::Bytes => self.approx_distinct_of::<ItemBytes>(),
+        })
+    }
+
+    fn approx_distinct_of<I: Item>(&self) -> Box<dyn States> {
+        let output_type = self.output_type.clone();
+        Grouped::states(ApproxDistinct::<I> { output_type, items: PhantomData }, self)
+    }
+
+    fn approx_quantile(&self, quantile: f64) -> Made {
+        let output_type = self.output_type.clone();
+        let is_made = (0.0..=1.0).contains(&quantile) && self.are_numbers(1);
+        is_made.then(|| Grouped::states(ApproxQuantile { quantile, output_type }, self))
+    }
+
+    fn frequent_items(&self, argument: &DataType, k: usize) -> Made {
+        if !(1..=K_MAX).contains(&k) {
+            return None;
         }
+        // A state is of values of the type that comes out.
+        let argument = match (self.input, &self.output_type) {
+            (Form::State, DataType::List(item)) => match item.data_type() {
+                DataType::Struct(fields) => fields.first()?.data_type(),
+                _ => return None,
+            },
+            (Form::State | Form::Values, _) => argument,
+        };
+        Some(match shape(argument)? {
+            Shape::Word => self.frequent_items_of::<u64>(argument, k),
+            Shape::Wide => self.frequent_items_of::<u128>(argument, k),
+            Shape::Bytes => self.frequent_items_of::<ItemBytes>(argument, k),
+        })
+    }
+
+    fn frequent_items_of<I: Item>(&self, argument: &DataType, k: usize) -> Box<dyn States> {
+        let data_type = argument.clone();
+        Grouped::states(FrequentItems::<I> { k, data_type, items: PhantomData }, self)
+    }
+
+    fn histogram(&self, bounds: &[f64]) -> Made {
+        let is_made = Histogram::are_bounds(bounds) && self.are_numbers(1);
+        is_made.then(|| Grouped::states(Histogram { bounds: bounds.to_vec() }, self))
     }
 }

@@ -43,6 +43,12 @@ pub(super) trait Kernel: Send + Sync + Debug {
     /// The values of these cells.
     fn finish(&self, cells: &Picked<'_, Self::Cell>) -> Result<ArrayRef, StateError>;
 
+    /// Whether rows of these slots are certain to find room.
+    fn has_room(&self, cells: &[Self::Cell], slots: &[u32]) -> bool {
+        let _ = (cells, slots);
+        true
+    }
+
     /// Bytes that the cell owns outside of itself.
     fn heap_bytes(&self, cell: &Self::Cell) -> usize {
         let _ = cell;
@@ -150,6 +156,19 @@ impl<K: Kernel + 'static> States for Grouped<K> {
         match self.input {
             Form::Values => self.kernel.update(&mut self.cells, rows, arguments, &mut self.heap),
             Form::State => self.merge_rows(rows, &arguments[0]),
+        }
+    }
+
+    fn has_room(
+        &self,
+        slots: &[u32],
+        _arguments: &[ArrayRef],
+        _keep: Option<&BooleanArray>,
+    ) -> bool {
+        match self.input {
+            Form::Values => self.kernel.has_room(&self.cells, slots),
+            // Any of the states may be malformed.
+            Form::State => false,
         }
     }
 

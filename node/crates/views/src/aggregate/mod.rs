@@ -13,20 +13,35 @@
 
 mod bits;
 mod call;
+mod choice;
 mod codec;
 mod count;
+mod distinct;
 mod extreme;
+mod frequent;
 mod grouped;
+mod histogram;
+mod item;
 mod moments;
+mod names;
+mod quantile;
+mod registers;
 mod rows;
 mod sum;
 mod tag;
+#[cfg(test)]
+mod tests;
 mod words;
 
 use std::fmt::Debug;
 
 use arrow::array::{ArrayRef, BooleanArray};
 use arrow::datatypes::DataType;
+
+pub use distinct::{DISTINCT_BYTES_MAX, DISTINCT_VALUES_MAX};
+pub use frequent::{COUNTERS_FOR_EACH, COUNTERS_MIN, K_MAX};
+pub use histogram::BOUNDS_MAX;
+pub use quantile::RELATIVE_ERROR_MAX;
 
 /// What is computed over the rows of a group.
 #[derive(Clone, Debug, PartialEq)]
@@ -179,12 +194,7 @@ pub trait States: Send + Sync + Debug {
 
     /// Whether `update` with these rows is certain not to fail, told cheaply. Where it is not, the
     /// caller keeps copies of the states of these slots, to go back to.
-    fn has_room(
-        &self,
-        slots: &[u32],
-        arguments: &[ArrayRef],
-        keep: Option<&BooleanArray>,
-    ) -> bool {
+    fn has_room(&self, slots: &[u32], arguments: &[ArrayRef], keep: Option<&BooleanArray>) -> bool {
         let _ = (slots, arguments, keep);
         false
     }
@@ -224,12 +234,14 @@ pub enum StateError {
         output_type: String,
     },
     /// A group's state would grow beyond its bound.
-    #[error("{what} of one group has more than {max} values; {instead}")]
+    #[error("{what} of one group has more than {max} {unit}; {instead}")]
     TooLarge {
         /// Which aggregate.
         what: &'static str,
         /// The bound.
         max: usize,
+        /// Of what.
+        unit: &'static str,
         /// What to use in its place.
         instead: &'static str,
     },
@@ -251,17 +263,4 @@ pub struct UnsupportedAggregate {
     pub what: String,
     /// The argument types.
     pub arguments: String,
-}
-
-impl AggregateCall {
-    /// Empty states of it.
-    ///
-    /// # Errors
-    /// When there is no such aggregate over such arguments.
-    pub fn states(&self) -> Result<Box<dyn States>, UnsupportedAggregate> {
-        Err(UnsupportedAggregate {
-            what: format!("{:?}", self.aggregate),
-            arguments: format!("{:?}", self.arguments),
-        })
-    }
 }

@@ -18,9 +18,8 @@ use super::{Regression, StateError, tag};
 
 /// Values as doubles.
 pub(super) fn doubles(array: &ArrayRef) -> Result<Float64Array, StateError> {
-    let not_numbers = |error: arrow::error::ArrowError| {
-        Reader::new(&[], "numbers").malformed(error.to_string())
-    };
+    let not_numbers =
+        |error: arrow::error::ArrowError| Reader::new(&[], "numbers").malformed(error.to_string());
     let array = match array.data_type() {
         DataType::Float64 => Arc::clone(array),
         _ => cast(array, &DataType::Float64).map_err(not_numbers)?,
@@ -198,8 +197,9 @@ impl Line {
         match regression {
             Regression::Slope => is_line.then_some(slope),
             Regression::Intercept => is_line.then_some(self.mean_y - slope * self.mean_x),
-            Regression::R2 => (is_line && self.squares_y != 0.0)
-                .then(|| slope * (self.products / self.squares_y)),
+            Regression::R2 => {
+                (is_line && self.squares_y != 0.0).then(|| slope * (self.products / self.squares_y))
+            }
             Regression::Count => Some(self.count as f64),
             Regression::AvgX => some(self.mean_x),
             Regression::AvgY => some(self.mean_y),

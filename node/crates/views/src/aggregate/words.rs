@@ -16,7 +16,7 @@ use arrow::array::{
     FixedSizeBinaryArray, LargeBinaryArray, LargeStringArray, PrimitiveArray, StringArray,
     StringViewArray,
 };
-use arrow::datatypes::{DataType, IntervalDayTime, IntervalMonthDayNano, IntervalUnit, TimeUnit};
+use arrow::datatypes::{DataType, IntervalDayTime, IntervalMonthDayNano, IntervalUnit};
 
 /// Which of the three the values of a type are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -141,10 +141,10 @@ impl Wide for IntervalMonthDayNano {
 /// `$otherwise` for other types, and for booleans.
 macro_rules! with_word_type {
     ($data_type:expr, $name:ident => $run:expr, $otherwise:expr) => {{
-        use arrow::datatypes::*;
+        use arrow::datatypes::{DataType, IntervalUnit, TimeUnit};
         macro_rules! run {
-            ($arrow_type:ty) => {{
-                type $name = $arrow_type;
+            ($arrow_type:ident) => {{
+                type $name = arrow::datatypes::$arrow_type;
                 $run
             }};
         }

@@ -160,6 +160,16 @@ impl KeyCodec {
         Ok(Encoded::Bytes { bytes, ends })
     }
 
+    /// As [`KeyCodec::encode`], all of them as bytes, with the place where each ends.
+    pub(crate) fn encode_rows(
+        &self,
+        values: &[ArrayRef],
+        rows: usize,
+    ) -> Result<(Vec<u8>, Vec<usize>), KeyError> {
+        self.check(values)?;
+        Ok(self.encode_bytes(values, rows))
+    }
+
     /// The values of these keys, an array for each column.
     ///
     /// # Errors
