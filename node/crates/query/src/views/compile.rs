@@ -337,7 +337,10 @@ impl Base {
         built: Built,
         reads: Vec<String>,
     ) -> Result<CompiledView, SqlError> {
-        let group_schema = built.definition.group_schema();
+        let definition = Arc::new(built.definition.clone());
+        // Columns that groups cannot be told apart by are found here, not when it runs.
+        definition.key_order().map_err(|error| SqlError::unsupported(error.to_string()))?;
+        let group_schema = definition.group_schema();
         let groups = groups_scan(&built.schema, &group_schema)?;
         let plan = find::replace(plan, part, &groups)?;
         let rows = RowWise::of(&self.state, &plan, &group_schema)?;
@@ -346,8 +349,8 @@ impl Base {
         let schema = output::plain_schema(&arrow_schema(plan.schema()));
         let maintained = Maintained {
             stream: built.stream,
-            columns: Arc::clone(&built.definition.input),
-            definition: Arc::new(built.definition),
+            columns: Arc::clone(&definition.input),
+            definition,
             disjoint: built.disjoint,
         };
         Ok(CompiledView {

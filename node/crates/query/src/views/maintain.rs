@@ -61,6 +61,13 @@ impl Physical {
     }
 }
 
+impl Physical {
+    /// The type of its values.
+    fn data_type(&self, input: &Schema) -> Result<DataType, SqlError> {
+        Ok(self.0.data_type(input)?)
+    }
+}
+
 impl Evaluate for Physical {
     fn evaluate(&self, rows: &RecordBatch) -> Result<ArrayRef, EvaluateError> {
         let value = self.0.evaluate(rows).and_then(|value| value.into_array(rows.num_rows()));
@@ -115,12 +122,12 @@ pub(crate) fn build(
     let names = names(&shape.schema);
     let mut group_columns = Vec::new();
     for (place, expr) in groups.into_iter().enumerate() {
-        let field = shape.schema.field(place);
+        let expression = Physical::new(state, expr, &schema)?;
         group_columns.push(GroupBy {
             name: names[place].clone(),
-            data_type: field.data_type().clone(),
-            nullable: field.is_nullable(),
-            expression: physical(expr)?,
+            data_type: expression.data_type(&input)?,
+            nullable: shape.schema.field(place).is_nullable(),
+            expression: Arc::new(expression),
         });
     }
     let mut rest = rest.into_iter();

@@ -9,4 +9,5 @@ mod print;
 mod pruning;
 mod statements;
 mod types;
+mod views;
 mod world;

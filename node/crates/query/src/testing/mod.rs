@@ -5,14 +5,18 @@
 //! them (log columns, `_offset`, `_appended_at`, exact statistics), so every path of the scan is
 //! the real one. It is not durable, not replicated, and knows no producers.
 
+mod views;
+
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use alluvium_core::ids::{GroupId, Offset, PartitionNumber, StreamId};
 use alluvium_core::stream::{Frontier, Stream, StreamDefinition};
 use alluvium_core::time::Time;
+use alluvium_core::view::{View, ViewDefinition};
+use alluvium_views::fold::Keys;
 use alluvium_views::{columns, rows};
 use arrow::array::{ArrayRef, RecordBatch};
 use arrow::compute::{SortOptions, cast, concat_batches, sort_to_indices, take};
@@ -24,8 +28,13 @@ use parquet::file::properties::WriterProperties;
 
 use crate::host::{
     Catalogue, ColumnStatistics, Freshness, Host, HostError, PartitionPin, PartitionRow,
-    ProducerRow, SegmentPin, SegmentRow, TailPin,
+    ProducerRow, QuarantineRow, SegmentPin, SegmentRow, TailPin, ViewCatalogue, ViewChange,
+    ViewPartition, ViewRead, ViewRow,
 };
+use crate::session::EngineOptions;
+use crate::views::ViewCompiler;
+
+pub use views::FoldSettings;
 
 /// Rows of a row group: small, so that tests have several in one file.
 const ROW_GROUP_ROWS: usize = 1_024;
@@ -35,6 +44,7 @@ const ROW_GROUP_ROWS: usize = 1_024;
 pub struct MemHost {
     dir: PathBuf,
     streams: Mutex<Streams>,
+    compiler: OnceLock<ViewCompiler>,
 }
 
 #[derive(Debug, Default)]
@@ -43,6 +53,9 @@ struct Streams {
     stream_id: u64,
     group_id: u64,
     segment_id: u64,
+    views: BTreeMap<String, views::KeptView>,
+    view_id: u64,
+    settings: FoldSettings,
     /// Stands for a clock: one second later with each append.
     now: i64,
 }
@@ -61,12 +74,43 @@ struct Partition {
     segments: Vec<SegmentPin>,
     /// First offset, append time, rows of the log schema.
     tail: Vec<(Offset, Time, RecordBatch)>,
+    /// All that was appended, in the same form: what views fold.
+    log: Vec<(Offset, Time, RecordBatch)>,
+}
+
+impl Streams {
+    fn catalogue(&self) -> Catalogue {
+        let by_name = self.by_name.iter();
+        Arc::new(by_name.map(|(name, kept)| (name.clone(), Arc::clone(&kept.stream))).collect())
+    }
 }
 
 impl MemHost {
     /// An empty host that writes its segments into `dir`.
     pub fn new(dir: impl Into<PathBuf>) -> MemHost {
-        MemHost { dir: dir.into(), streams: Mutex::default() }
+        MemHost { dir: dir.into(), streams: Mutex::default(), compiler: OnceLock::new() }
+    }
+
+    /// How events are folded from now on.
+    pub fn fold_as(&self, settings: FoldSettings) {
+        self.lock().settings = settings;
+    }
+
+    /// Drops what views have in memory; they go on from their last checkpoints.
+    pub fn reopen_views(&self) -> Result<(), HostError> {
+        self.lock().reopen_views()
+    }
+
+    /// Changes the stored groups of a view in a partition, as a failing disk would.
+    pub fn damage_view(&self, name: &str, partition: usize, mut change: impl FnMut(&mut Vec<u8>)) {
+        self.lock().damage(name, partition, &mut change);
+    }
+
+    fn compiler(&self) -> &ViewCompiler {
+        self.compiler.get_or_init(|| {
+            let options = EngineOptions::new(self.dir.join("compiler"));
+            ViewCompiler::new(&options).expect("a compiler with default options")
+        })
     }
 
     /// Creates a stream.
@@ -105,6 +149,7 @@ impl MemHost {
             let partition = &mut kept.partitions[place(number)];
             if part.num_rows() != 0 {
                 let count = u64::try_from(part.num_rows()).expect("a usize has at most 64 bits");
+                partition.log.push((partition.end, now, part.clone()));
                 partition.tail.push((partition.end, now, part));
                 partition.end = partition.end.advance(count);
             }
@@ -250,9 +295,63 @@ fn asked(freshness: &Freshness, stream: &Stream) -> Option<Frontier> {
 #[async_trait]
 impl Host for MemHost {
     fn catalogue(&self) -> Catalogue {
-        let streams = self.lock();
-        let by_name = streams.by_name.iter();
-        Arc::new(by_name.map(|(name, kept)| (name.clone(), Arc::clone(&kept.stream))).collect())
+        self.lock().catalogue()
+    }
+
+    fn views(&self) -> ViewCatalogue {
+        self.lock().views()
+    }
+
+    async fn create_view(
+        &self,
+        definition: ViewDefinition,
+        if_not_exists: bool,
+        or_replace: bool,
+    ) -> Result<(), HostError> {
+        self.lock().create_view(definition, if_not_exists, or_replace, self.compiler())
+    }
+
+    async fn drop_view(&self, name: &str, if_exists: bool) -> Result<(), HostError> {
+        self.lock().drop_view(name, if_exists)
+    }
+
+    async fn change_view(&self, name: &str, change: ViewChange) -> Result<(), HostError> {
+        self.lock().change_view(name, change, self.compiler())
+    }
+
+    async fn read_view(
+        &self,
+        view: &View,
+        freshness: &Freshness,
+        keys: Keys,
+    ) -> Result<ViewRead, HostError> {
+        let folds = view.definition.folds;
+        let ends = match freshness {
+            Freshness::Linearizable | Freshness::AtLeast(_) => None,
+            Freshness::AsOf(list) => list.iter().find(|(id, _)| Some(*id) == folds),
+        };
+        let ends = ends.map(|(_, frontier)| frontier);
+        let read = self.lock().with_view(view, ends, |view| view.read(&keys))?;
+        if ends
+            .is_some_and(|ends| ends.0.iter().any(|(at, end)| read.frontier.0.get(at) != Some(end)))
+        {
+            return Err(HostError::OutOfRange {
+                reason: "the view has folded later events already".into(),
+            });
+        }
+        Ok(read)
+    }
+
+    async fn audit_view(&self, view: &View) -> Result<Vec<ViewPartition>, HostError> {
+        self.lock().with_view(view, None, |view| view.audit())
+    }
+
+    async fn view_rows(&self) -> Result<Vec<ViewRow>, HostError> {
+        self.lock().view_rows()
+    }
+
+    async fn quarantine_rows(&self) -> Result<Vec<QuarantineRow>, HostError> {
+        self.lock().quarantine_rows()
     }
 
     async fn pin(
@@ -308,7 +407,12 @@ impl Host for MemHost {
     }
 
     async fn drop_stream(&self, name: &str, if_exists: bool) -> Result<(), HostError> {
-        match self.lock().by_name.remove(name) {
+        let mut streams = self.lock();
+        let dependants = streams.dependants(name);
+        if !dependants.is_empty() {
+            return Err(HostError::HasDependants { name: name.into(), dependants });
+        }
+        match streams.by_name.remove(name) {
             None if !if_exists => Err(HostError::UnknownStream { name: name.into() }),
             _ => Ok(()),
         }
