@@ -16,7 +16,7 @@ use alluvium_core::time::Time;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 
 use crate::error::StoreError;
 use crate::segment::Segment;
@@ -202,7 +202,7 @@ impl PartitionLog {
             return Err(self.wrong_rows(reason));
         }
         state.end = batch.end();
-        self.change(&mut state, |state| state.tail.push(batch));
+        self.change(state, |state| state.tail.push(batch));
         Ok(())
     }
 
@@ -211,7 +211,7 @@ impl PartitionLog {
     pub fn retain(&self, start: Offset) {
         let mut state = self.state.lock();
         state.retained = state.retained.max(start.min(state.end));
-        self.change(&mut state, State::advance_start);
+        self.change(state, State::advance_start);
     }
 
     /// Keeps the events from `next` on until the view holds later ones or is released: retention
@@ -219,14 +219,14 @@ impl PartitionLog {
     pub fn hold(&self, view: ViewId, next: Offset) {
         let mut state = self.state.lock();
         state.holds.insert(view, next);
-        self.change(&mut state, State::advance_start);
+        self.change(state, State::advance_start);
     }
 
     /// Ends the hold of a view that is no more.
     pub fn release(&self, view: ViewId) {
         let mut state = self.state.lock();
         state.holds.remove(&view);
-        self.change(&mut state, State::advance_start);
+        self.change(state, State::advance_start);
     }
 
     /// The first event that a view still needs: retention must not be decided beyond it.
@@ -242,7 +242,7 @@ impl PartitionLog {
         for segment in state.segments.iter() {
             self.forget(segment);
         }
-        self.change(&mut state, |state| {
+        self.change(state, |state| {
             state.segments = Arc::new([]);
             state.tail = TailBuilder::default();
             state.start = state.end;
@@ -255,8 +255,8 @@ impl PartitionLog {
         let Some(segment) = segment else { return };
         self.shared.metrics.segments.raise(1);
         self.shared.metrics.segment_bytes.raise(segment.file_bytes);
-        let mut state = self.state.lock();
-        self.change(&mut state, |state| {
+        let state = self.state.lock();
+        self.change(state, |state| {
             state.tail = state.tail.after(segment.end);
             state.sealed_end = segment.end;
             state.segments =
@@ -268,8 +268,8 @@ impl PartitionLog {
     pub(crate) fn publish_merge(&self, inputs: &[Arc<Segment>], output: Arc<Segment>) {
         self.shared.metrics.segments.raise(1);
         self.shared.metrics.segment_bytes.raise(output.file_bytes);
-        let mut state = self.state.lock();
-        self.change(&mut state, |state| {
+        let state = self.state.lock();
+        self.change(state, |state| {
             let mut segments = Vec::with_capacity(state.segments.len());
             for segment in state.segments.iter() {
                 if segment.id == inputs[0].id {
@@ -286,8 +286,8 @@ impl PartitionLog {
 
     /// Takes away segments that no event at or after the start is in.
     pub(crate) fn publish_expired(&self, expired: &[Arc<Segment>]) {
-        let mut state = self.state.lock();
-        self.change(&mut state, |state| {
+        let state = self.state.lock();
+        self.change(state, |state| {
             let kept = state.segments.iter().skip(expired.len());
             state.segments = kept.cloned().collect();
         });
@@ -316,13 +316,17 @@ impl PartitionLog {
         StoreError::Rows { group: self.group, action: "take the events", reason }
     }
 
-    fn change(&self, state: &mut State, change: impl FnOnce(&mut State)) {
+    fn change(&self, mut state: MutexGuard<'_, State>, change: impl FnOnce(&mut State)) {
         let before = state.tail.bytes();
-        change(state);
+        change(&mut state);
         let after = state.tail.bytes();
         self.shared.metrics.tail_bytes.raise(after.saturating_sub(before));
         self.shared.metrics.tail_bytes.lower(before.saturating_sub(after));
-        self.view.store(Arc::new(state.view()));
+        let former = self.view.swap(Arc::new(state.view()));
+        // What only the former view held is much memory to free, and a segment thread that does it
+        // may be put aside for long: the appender must not wait for that.
+        drop(state);
+        drop(former);
     }
 
     /// No manifest names the segment any more.

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
 use alluvium_core::ids::{GroupId, SegmentId};
+use crossbeam_channel::{Sender, bounded};
 use parking_lot::Mutex;
 use rocksdb::WriteBatch;
 
@@ -30,6 +31,8 @@ pub(crate) struct Shared {
     pub(crate) room: Room,
     /// Held while replica rows and manifest rows are read, changed and written.
     pub(crate) manifest: Mutex<()>,
+    /// The way to the manifest thread, as long as it runs.
+    pub(crate) manifest_thread: Mutex<Option<Sender<ManifestWrite>>>,
     /// Every partition log that is open, by group.
     pub(crate) logs: Mutex<BTreeMap<GroupId, Weak<PartitionLog>>>,
     /// What is remembered between two checkpoints of views.
@@ -37,6 +40,12 @@ pub(crate) struct Shared {
     next_segment: AtomicU64,
     // Released last.
     _lock: DirectoryLock,
+}
+
+/// A manifest batch on its way through the manifest thread.
+pub(crate) struct ManifestWrite {
+    pub(crate) batch: WriteBatch,
+    pub(crate) done: Sender<Result<(), StoreError>>,
 }
 
 impl Shared {
@@ -57,6 +66,7 @@ impl Shared {
             metrics: Arc::default(),
             room,
             manifest: Mutex::new(()),
+            manifest_thread: Mutex::default(),
             logs: Mutex::default(),
             views: ViewWrites::default(),
             next_segment: AtomicU64::new(1),
@@ -95,9 +105,20 @@ impl Shared {
         let next = SegmentId(self.next_segment.load(Ordering::Relaxed));
         let meta = self.databases.meta();
         batch.put_cf(meta, keys::counter::NEXT_SEGMENT, keys::counter::encode(next));
-        self.databases.write(batch, Sync::Yes).inspect_err(|error| {
+        self.write_in_turn(batch).inspect_err(|error| {
             (self.options.on_fatal)(&error.to_string());
         })
+    }
+
+    /// Writers of one database wait for each other: were a segment thread, which gives way to all
+    /// others, among them, the log writer would wait until nobody else wants the processor.
+    fn write_in_turn(&self, batch: WriteBatch) -> Result<(), StoreError> {
+        let Some(thread) = self.manifest_thread.lock().clone() else {
+            return self.databases.write(batch, Sync::Yes);
+        };
+        let (done, written) = bounded(1);
+        thread.send(ManifestWrite { batch, done }).map_err(|_| StoreError::Closing)?;
+        written.recv().map_err(|_| StoreError::Closing)?
     }
 
     /// Tells the test that watches that this place is reached.

@@ -5,6 +5,8 @@
 use std::cmp::Ordering;
 use std::fs::File;
 use std::io::{self, Write};
+use std::ops::Range;
+use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -66,11 +68,17 @@ struct Running {
     not_a_number: bool,
 }
 
+/// Bytes after which what was written is handed to the disk. Handed over at once at the end, a
+/// segment would hold up the syncs that producers wait for; this much takes about a millisecond.
+const HAND_OVER_BYTES: u64 = 1 << 20;
+
 /// A file with the checksum of what was written to it.
 pub(crate) struct CheckedFile {
     file: File,
     hasher: crc32fast::Hasher,
     bytes: u64,
+    /// The last bytes that were handed to the disk.
+    handed_over: Range<u64>,
 }
 
 impl Encoder {
@@ -81,7 +89,7 @@ impl Encoder {
         segment_schema: &SchemaRef,
     ) -> Result<Encoder, StoreError> {
         let file = File::create(path).map_err(StoreError::io("create", path))?;
-        let file = CheckedFile { file, hasher: crc32fast::Hasher::new(), bytes: 0 };
+        let file = CheckedFile::new(file);
         let schema = file_schema(segment_schema);
         let properties = properties(&schema).map_err(failed(group, path))?;
         let options = ArrowWriterOptions::new().with_properties(properties);
@@ -170,7 +178,42 @@ impl Running {
 
 impl CheckedFile {
     pub(crate) fn new(file: File) -> CheckedFile {
-        CheckedFile { file, hasher: crc32fast::Hasher::new(), bytes: 0 }
+        CheckedFile { file, hasher: crc32fast::Hasher::new(), bytes: 0, handed_over: 0..0 }
+    }
+
+    /// Has the disk begin with the new bytes, once it is done with those before: never more than
+    /// twice [`HAND_OVER_BYTES`] are on their way. Only for smoothness; the sync at the end is what
+    /// counts.
+    fn hand_over(&mut self) {
+        use nix::libc::{
+            SYNC_FILE_RANGE_WAIT_AFTER, SYNC_FILE_RANGE_WAIT_BEFORE, SYNC_FILE_RANGE_WRITE,
+        };
+        let next = self.handed_over.end..self.bytes;
+        let wait = SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER;
+        sync_range(&self.file, &self.handed_over, wait);
+        sync_range(&self.file, &next, SYNC_FILE_RANGE_WRITE);
+        self.handed_over = next;
+    }
+}
+
+#[allow(unsafe_code, reason = "no wrapper of this call is in the tree")]
+fn sync_range(file: &File, range: &Range<u64>, flags: u32) {
+    let (Ok(start), Ok(length)) =
+        (i64::try_from(range.start), i64::try_from(range.end - range.start))
+    else {
+        return;
+    };
+    // A length of 0 would mean everything up to the end.
+    if length == 0 {
+        return;
+    }
+    // SAFETY: the call takes plain numbers, the descriptor is open as long as the file is borrowed,
+    // and no memory of ours is touched.
+    let refused =
+        unsafe { nix::libc::sync_file_range(file.as_raw_fd(), start, length, flags) } != 0;
+    if refused {
+        // Not every file system knows this call; an error of the disk shows again in the sync.
+        tracing::trace!("a range of a segment was not handed to the disk");
     }
 }
 
@@ -179,6 +222,9 @@ impl Write for CheckedFile {
         let count = self.file.write(bytes)?;
         self.hasher.update(&bytes[..count]);
         self.bytes += count as u64;
+        if HAND_OVER_BYTES <= self.bytes - self.handed_over.end {
+            self.hand_over();
+        }
         Ok(count)
     }
 

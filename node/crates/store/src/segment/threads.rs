@@ -1,7 +1,8 @@
-//! The two threads that work on segments: one cuts tails, one merges, expires and verifies.
+//! The threads that work on segments: one cuts tails, one merges, expires and verifies.
 //!
 //! They are apart because a merge takes seconds and a cut frees memory and log. Both give way to
-//! everything that someone waits for.
+//! everything that someone waits for. A third one, which gives way to nobody, writes the manifest
+//! for them: while it does, the log writer waits.
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,9 +15,10 @@ use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 
 use super::cut::{self, CutDone, CutTask};
 use super::merge;
+use crate::databases::Sync;
 use crate::error::StoreError;
 use crate::partition_log::PartitionLog;
-use crate::shared::Shared;
+use crate::shared::{ManifestWrite, Shared};
 
 /// Cuts that may wait: one for each partition of a busy node. A partition asks again when it is
 /// told that there was no place.
@@ -42,6 +44,7 @@ pub struct SegmentWriter {
 
 /// The threads; end when told to.
 pub(crate) struct SegmentThreads {
+    shared: Arc<Shared>,
     stopping: Arc<AtomicBool>,
     writer: SegmentWriter,
     threads: Vec<JoinHandle<()>>,
@@ -173,11 +176,19 @@ impl SegmentThreads {
             let (shared, stopping) = (Arc::clone(shared), Arc::clone(&stopping));
             move || run_care(&shared, &care_receiver, &stopping)
         };
+        let (manifest_sender, manifest_writes) = bounded(1);
+        let manifest_writer = {
+            let shared = Arc::clone(shared);
+            move || run_manifest(&shared, &manifest_writes)
+        };
         let threads = vec![
             spawn("segment-cut", CUT_NICE, Box::new(cutter))?,
             spawn("segment-merge", CARE_NICE, Box::new(carer))?,
+            spawn("manifest", 0, Box::new(manifest_writer))?,
         ];
-        Ok((SegmentThreads { stopping, writer: writer.clone(), threads }, writer))
+        *shared.manifest_thread.lock() = Some(manifest_sender);
+        let shared = Arc::clone(shared);
+        Ok((SegmentThreads { shared, stopping, writer: writer.clone(), threads }, writer))
     }
 
     /// Ends the cut under way, gives up the merge under way, and refuses what waits: its events are
@@ -190,6 +201,8 @@ impl SegmentThreads {
         // An error means that the thread has ended already.
         let _ = self.writer.cuts.send(Cut::Stop);
         let _ = self.writer.care.send(Care::Stop);
+        // Whoever still has a batch to write does it alone from now on.
+        *self.shared.manifest_thread.lock() = None;
         for thread in self.threads.drain(..) {
             if thread.join().is_err() {
                 tracing::error!("a segment thread panicked");
@@ -201,6 +214,14 @@ impl SegmentThreads {
 impl Drop for SegmentThreads {
     fn drop(&mut self) {
         self.stop();
+    }
+}
+
+/// Ends when the way to it is gone.
+fn run_manifest(shared: &Shared, writes: &Receiver<ManifestWrite>) {
+    while let Ok(ManifestWrite { batch, done }) = writes.recv() {
+        // Who asked waits for the answer, unless it panicked.
+        let _ = done.send(shared.databases.write(batch, Sync::Yes));
     }
 }
 
@@ -314,6 +335,9 @@ fn failed(shared: &Shared, log: &PartitionLog, error: &StoreError) {
 
 #[allow(unsafe_code, reason = "no wrapper of this call is in the tree")]
 fn give_way(nice: i32) {
+    if nice == 0 {
+        return;
+    }
     // SAFETY: the call takes plain numbers and touches no memory of ours. Of the "process" 0, Linux
     // takes the calling thread alone.
     let refused = unsafe { nix::libc::setpriority(nix::libc::PRIO_PROCESS, 0, nice) } != 0;
