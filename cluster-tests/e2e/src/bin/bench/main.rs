@@ -42,9 +42,24 @@ enum What {
     Idle(start::IdleOptions),
 }
 
-#[tokio::main]
-async fn main() -> anyhow::Result<()> {
-    match Arguments::parse().what {
+// The load comes from the node's own cores: it should cost no more than it must.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> anyhow::Result<()> {
+    let what = Arguments::parse().what;
+    // Single events need no more than one thread to send, and several would spend their time on
+    // waking each other.
+    let mut runtime = if matches!(what, What::Single(_)) {
+        tokio::runtime::Builder::new_current_thread()
+    } else {
+        tokio::runtime::Builder::new_multi_thread()
+    };
+    runtime.enable_all().build()?.block_on(run(what))
+}
+
+async fn run(what: What) -> anyhow::Result<()> {
+    match what {
         What::Ingest(options) => ingest::arrow(&options).await,
         What::Json(options) => ingest::json(&options).await,
         What::Single(options) => latency::single(&options).await,
