@@ -5,6 +5,8 @@
 //! goes to *every* partition of the stream, with an empty part where no event falls, so that
 //! sequences are dense in each partition and a gap is always a gap.
 
+mod lane;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,6 +19,8 @@ use arrow::record_batch::RecordBatch;
 use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
+pub use self::lane::Lane;
+use self::lane::{SMALL_BYTES_MAX, Small, SmallRows};
 use crate::actors::partition::{Append, Permit};
 use crate::streams::{ServedStream, Streams};
 use crate::telemetry::Metrics;
@@ -47,7 +51,7 @@ impl ClientRows {
     fn byte_count(&self) -> usize {
         match self {
             ClientRows::ArrowIpc(bytes) | ClientRows::Json(bytes) => bytes.len(),
-            ClientRows::Rows(batch) => batch.get_array_memory_size(),
+            ClientRows::Rows(batch) => rows::own_bytes(batch),
         }
     }
 }
@@ -77,7 +81,7 @@ pub struct AppendAck {
 }
 
 /// Why a batch was not acknowledged.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum AppendError {
     /// No such stream.
     #[error("stream \"{name}\" does not exist; create it with CREATE STREAM")]
@@ -191,12 +195,10 @@ impl Ingest {
     }
 
     /// Takes a place in the append budget at once, or says that there is none.
-    pub fn admit(&self, byte_count: usize) -> Result<Permit, AppendError> {
+    fn admit(&self, byte_count: usize) -> Result<OwnedSemaphorePermit, AppendError> {
         self.check_room()?;
-        match self.budget.clone().try_acquire_many_owned(self.units(byte_count)) {
-            Ok(permit) => Ok(Arc::new(permit)),
-            Err(_) => Err(AppendError::Busy { reason: "too many appends are under way" }),
-        }
+        let acquired = self.budget.clone().try_acquire_many_owned(self.units(byte_count));
+        acquired.map_err(|_| AppendError::Busy { reason: "too many appends are under way" })
     }
 
     /// Waits for a place in the append budget: for callers that read no further meanwhile.
@@ -224,15 +226,33 @@ impl Ingest {
         u32::try_from(units).expect("the budget is below 4 TiB")
     }
 
-    /// Appends one batch and waits for its acknowledgement.
+    /// Appends one batch and waits for its acknowledgement. Small ones share their way with others
+    /// that come at the same time.
     pub async fn append(
         &self,
-        stream: &str,
+        name: &str,
         stamp: Option<Stamp>,
         rows: ClientRows,
     ) -> Result<AppendAck, AppendError> {
-        let permit = self.admit(rows.byte_count())?;
-        self.submit(stream, stamp, rows, permit)?.acknowledged().await
+        let byte_count = rows.byte_count();
+        let permit = self.admit(byte_count)?;
+        let is_small = stamp.is_none() && byte_count <= SMALL_BYTES_MAX;
+        let rows = match rows {
+            ClientRows::Json(bytes) if is_small => SmallRows::Json(bytes),
+            ClientRows::ArrowIpc(bytes) if is_small => SmallRows::ArrowIpc(bytes),
+            rows @ (ClientRows::Json(_) | ClientRows::ArrowIpc(_) | ClientRows::Rows(_)) => {
+                return self.submit(name, stamp, rows, Arc::new(permit))?.acknowledged().await;
+            }
+        };
+        let stream = self.stream(name)?;
+        let (reply, answer) = oneshot::channel();
+        lane::join(&stream, &self.metrics, Small { rows, permit, reply });
+        answer.await.unwrap_or(Err(AppendError::Lost))
+    }
+
+    fn stream(&self, name: &str) -> Result<Arc<ServedStream>, AppendError> {
+        let stream = self.streams.get(name);
+        stream.ok_or_else(|| AppendError::UnknownStream { name: name.to_string() })
     }
 
     /// Checks a batch and hands its parts to their partitions, in the order of calls; the answer is
@@ -244,9 +264,7 @@ impl Ingest {
         rows: ClientRows,
         permit: Permit,
     ) -> Result<PendingAppend, AppendError> {
-        let Some(stream) = self.streams.get(name) else {
-            return Err(AppendError::UnknownStream { name: name.to_string() });
-        };
+        let stream = self.stream(name)?;
         let definition = &stream.stream.definition;
         let batch = match rows {
             ClientRows::ArrowIpc(bytes) => {
@@ -258,7 +276,7 @@ impl Ingest {
             ClientRows::Rows(batch) => batch,
         };
         let event_count = batch.num_rows() as u64;
-        self.metrics.append_received(event_count, batch.get_array_memory_size() as u64);
+        self.metrics.append_received(event_count, rows::own_bytes(&batch) as u64);
         let split = rows::split(definition, &batch, stream.next_turn());
         let mut parts = Vec::with_capacity(stream.partitions.len());
         for (partition, rows) in with_empty_parts(split, &stream, stamp.as_ref()) {

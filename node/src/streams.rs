@@ -13,6 +13,7 @@ use arc_swap::ArcSwap;
 use arrow::datatypes::SchemaRef;
 
 use crate::actors::partition::PartitionHandle;
+use crate::ingest::Lane;
 
 /// One stream with its partitions on this node.
 #[derive(Debug)]
@@ -25,6 +26,8 @@ pub struct ServedStream {
     pub scan_schema: SchemaRef,
     /// By partition number.
     pub partitions: Vec<Arc<PartitionHandle>>,
+    /// Where its small appends gather.
+    pub lane: Lane,
     turn: AtomicU32,
 }
 
@@ -33,7 +36,8 @@ impl ServedStream {
     pub fn new(stream: Arc<Stream>, partitions: Vec<Arc<PartitionHandle>>) -> ServedStream {
         let log_schema = alluvium_views::columns::log_schema(&stream.definition.schema);
         let scan_schema = alluvium_views::columns::scan_schema(&stream.definition.schema);
-        ServedStream { stream, log_schema, scan_schema, partitions, turn: AtomicU32::new(0) }
+        let (lane, turn) = (Lane::default(), AtomicU32::new(0));
+        ServedStream { stream, log_schema, scan_schema, partitions, lane, turn }
     }
 
     /// Whose turn it is among the partitions of a stream without a key.

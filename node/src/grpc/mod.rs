@@ -5,6 +5,7 @@
 pub mod admin;
 pub mod client;
 pub mod convert;
+mod front;
 pub mod ingest;
 pub mod query;
 pub mod server;

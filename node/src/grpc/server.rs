@@ -8,10 +8,12 @@ use alluvium_proto::v1::admin_server::AdminServer;
 use alluvium_proto::v1::ingest_server::IngestServer;
 use alluvium_proto::v1::query_server::QueryServer;
 use tokio::net::TcpListener;
+use tonic::service::Routes;
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
 
 use super::admin::AdminService;
+use super::front::Front;
 use super::ingest::IngestService;
 use super::query::QueryService;
 use crate::bootstrap::Node;
@@ -41,18 +43,17 @@ pub async fn serve_clients(
         .map_err(|error| ServeError { reason: error.to_string() })?;
     let ingest = IngestServer::new(IngestService::new(node.clone()))
         .max_decoding_message_size(CLIENT_MESSAGE_BYTES_MAX);
+    let others = Routes::new(health_service)
+        .add_service(reflection)
+        .add_service(QueryServer::new(QueryService::new(node.clone())))
+        .add_service(AdminServer::new(AdminService::new(node)));
     Server::builder()
         .max_concurrent_streams(STREAMS_PER_CONNECTION_MAX)
         .initial_stream_window_size(WINDOW_BYTES)
         .initial_connection_window_size(WINDOW_BYTES)
         .http2_keepalive_interval(Some(Duration::from_secs(20)))
         .http2_keepalive_timeout(Some(Duration::from_secs(10)))
-        .add_service(health_service)
-        .add_service(reflection)
-        .add_service(ingest)
-        .add_service(QueryServer::new(QueryService::new(node.clone())))
-        .add_service(AdminServer::new(AdminService::new(node)))
-        .serve_with_incoming_shutdown(incoming(listener), stop)
+        .serve_with_incoming_shutdown(Front::new(ingest, others), incoming(listener), stop)
         .await
         .map_err(|error| ServeError { reason: error.to_string() })
 }

@@ -11,6 +11,7 @@ mod chaos;
 mod damage;
 mod disk;
 mod producers;
+mod single;
 mod stop;
 
 use cluster_e2e::client::Client;

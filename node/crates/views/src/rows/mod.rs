@@ -26,11 +26,11 @@ mod values;
 
 pub use conform::conform;
 pub use error::InvalidRows;
-pub use ipc::decode_ipc;
-pub use json::decode_json;
-pub use payload::{CorruptPayload, decode_payload, encode_payload};
+pub use ipc::{decode_ipc, decode_ipc_joined};
+pub use json::{decode_json, decode_json_joined};
+pub use payload::{CorruptPayload, decode_payload, encode_payload, own_bytes};
 pub use pieces::{concat, keep};
-pub use split::split;
+pub use split::{deal, partitions_of, split};
 
 /// Events one batch may have: with one byte each they would still be a megabyte, and the work on
 /// one batch stays well under a second.

@@ -36,7 +36,7 @@ pub fn encode_payload(batch: &RecordBatch) -> Bytes {
         return Bytes::new();
     }
     let overhead = OVERHEAD_BYTES + OVERHEAD_BYTES_PER_COLUMN * batch.num_columns();
-    let mut bytes = Vec::with_capacity(slice_bytes(batch) + overhead);
+    let mut bytes = Vec::with_capacity(own_bytes(batch) + overhead);
     write(batch, &mut bytes).expect("rows of the log can be written to memory");
     Bytes::from(bytes)
 }
@@ -69,6 +69,7 @@ fn write(batch: &RecordBatch, bytes: &mut Vec<u8>) -> Result<(), ArrowError> {
 }
 
 /// About how many bytes these rows take, not those of the arrays they are slices of.
-fn slice_bytes(batch: &RecordBatch) -> usize {
+#[must_use]
+pub fn own_bytes(batch: &RecordBatch) -> usize {
     batch.columns().iter().map(|column| column.to_data().get_slice_memory_size().unwrap_or(0)).sum()
 }

@@ -26,17 +26,42 @@ pub fn split(
     if partition_count == 1 || definition.partition_by.is_empty() {
         return vec![(PartitionNumber(round_robin % partition_count), batch.clone())];
     }
-    let partitions = partitions_of(definition, batch);
-    let mut counts = vec![0_usize; partition_count as usize];
-    for partition in &partitions {
+    deal(definition, batch, &partitions_by_key(definition, batch))
+}
+
+/// The partition of each row, as [`split`] chooses it.
+#[must_use]
+pub fn partitions_of(
+    definition: &StreamDefinition,
+    batch: &RecordBatch,
+    round_robin: u32,
+) -> Vec<PartitionNumber> {
+    if definition.partitions == 1 || definition.partition_by.is_empty() {
+        return vec![PartitionNumber(round_robin % definition.partitions); batch.num_rows()];
+    }
+    partitions_by_key(definition, batch)
+}
+
+/// The rows of each partition that gets any, in partition order, when the partition of each row is
+/// known.
+#[must_use]
+pub fn deal(
+    definition: &StreamDefinition,
+    batch: &RecordBatch,
+    partitions: &[PartitionNumber],
+) -> Vec<(PartitionNumber, RecordBatch)> {
+    let Some(&first) = partitions.first() else {
+        return Vec::new();
+    };
+    let mut counts = vec![0_usize; definition.partitions as usize];
+    for partition in partitions {
         counts[partition.0 as usize] += 1;
     }
-    let first = partitions[0];
     if counts[first.0 as usize] == batch.num_rows() {
         return vec![(first, batch.clone())];
     }
     // One pass that puts the rows of each partition side by side; the batches are slices of it.
-    let taken = take_record_batch(batch, &in_partition_order(&partitions, &counts))
+    let taken = take_record_batch(batch, &in_partition_order(partitions, &counts))
         .expect("the rows of a batch can be taken from it");
     let mut split = Vec::new();
     let mut start = 0;
@@ -49,8 +74,7 @@ pub fn split(
     split
 }
 
-/// The partition of each row.
-fn partitions_of(definition: &StreamDefinition, batch: &RecordBatch) -> Vec<PartitionNumber> {
+fn partitions_by_key(definition: &StreamDefinition, batch: &RecordBatch) -> Vec<PartitionNumber> {
     let columns: Vec<_> =
         definition.partition_by.iter().map(|&place| KeyColumn::new(batch.column(place))).collect();
     let mut key = KeyBytes::new();

@@ -5,6 +5,7 @@
 //! the types are checked here, and each array is laid out on paper first.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use arrow::ipc::{self, MessageHeader, Precision, Type};
 
@@ -48,32 +49,67 @@ struct Unpacked {
 
 /// Checks every message of a stream.
 pub(super) fn check_messages(stream: &[u8]) -> Result<(), InvalidRows> {
-    let cut_off = || InvalidRows::malformed("the Arrow IPC stream is cut off");
-    let mut rest = stream;
-    let mut shapes = Shapes::default();
-    while !rest.is_empty() {
-        rest = rest.strip_prefix(&CONTINUATION).unwrap_or(rest);
-        let (length, after) = rest.split_first_chunk::<4>().ok_or_else(cut_off)?;
-        let length = u32::from_le_bytes(*length) as usize;
-        if length == 0 {
-            return Ok(());
-        }
-        let (header, after) = after.split_at_checked(length).ok_or_else(cut_off)?;
-        let message = ipc::root_as_message(header)
-            .map_err(|error| InvalidRows::malformed(format!("not an Arrow message: {error}")))?;
-        let body_bytes = usize::try_from(message.bodyLength()).map_err(|_| cut_off())?;
-        let (body, after) = after.split_at_checked(body_bytes).ok_or_else(cut_off)?;
-        shapes.check(message, body)?;
-        let Unpacked { said, possible } = shapes.unpacked;
-        if UNPACKED_BYTES_MAX as u64 <= said || LZ4_BYTES_MAX <= possible {
-            return Err(InvalidRows::TooManyUnpackedBytes { bytes: said.max(possible) });
-        }
-        rest = after;
+    Shapes::default().check_all(stream).map(|_end| ())
+}
+
+/// Several streams that begin with the same schema, which is looked at once.
+pub(super) struct SameSchema<'a> {
+    head: &'a [u8],
+    shapes: Shapes,
+}
+
+impl<'a> SameSchema<'a> {
+    /// The schema that a stream begins with; `None` where it does not, or has dictionaries: those
+    /// belong to one stream alone.
+    pub fn of(stream: &'a [u8]) -> Option<SameSchema<'a>> {
+        let after = stream.strip_prefix(&CONTINUATION)?;
+        let (length, after) = after.split_first_chunk::<4>()?;
+        let header = after.get(..u32::from_le_bytes(*length) as usize)?;
+        let head = &stream[..8 + header.len()];
+        let mut shapes = Shapes::default();
+        shapes.check_all(head).ok()?;
+        let is_schema = shapes.columns.is_some() && shapes.dictionaries.is_empty();
+        is_schema.then_some(SameSchema { head, shapes })
     }
-    Ok(())
+
+    /// Checks the messages of a stream behind its schema; where they begin and end. `None` where
+    /// they are refused or the stream has another schema.
+    pub fn check(&mut self, stream: &[u8]) -> Option<Range<usize>> {
+        let rest = stream.strip_prefix(self.head)?;
+        let length = self.shapes.check_all(rest).ok()?;
+        Some(self.head.len()..self.head.len() + length)
+    }
 }
 
 impl Shapes {
+    /// Checks every message; where the last one ends.
+    fn check_all(&mut self, stream: &[u8]) -> Result<usize, InvalidRows> {
+        let cut_off = || InvalidRows::malformed("the Arrow IPC stream is cut off");
+        let mut rest = stream;
+        while !rest.is_empty() {
+            let message_at = stream.len() - rest.len();
+            rest = rest.strip_prefix(&CONTINUATION).unwrap_or(rest);
+            let (length, after) = rest.split_first_chunk::<4>().ok_or_else(cut_off)?;
+            let length = u32::from_le_bytes(*length) as usize;
+            if length == 0 {
+                return Ok(message_at);
+            }
+            let (header, after) = after.split_at_checked(length).ok_or_else(cut_off)?;
+            let message = ipc::root_as_message(header).map_err(|error| {
+                InvalidRows::malformed(format!("not an Arrow message: {error}"))
+            })?;
+            let body_bytes = usize::try_from(message.bodyLength()).map_err(|_| cut_off())?;
+            let (body, after) = after.split_at_checked(body_bytes).ok_or_else(cut_off)?;
+            self.check(message, body)?;
+            let Unpacked { said, possible } = self.unpacked;
+            if UNPACKED_BYTES_MAX as u64 <= said || LZ4_BYTES_MAX <= possible {
+                return Err(InvalidRows::TooManyUnpackedBytes { bytes: said.max(possible) });
+            }
+            rest = after;
+        }
+        Ok(stream.len())
+    }
+
     /// Checks one message.
     fn check(&mut self, message: ipc::Message<'_>, body: &[u8]) -> Result<(), InvalidRows> {
         let bad = || InvalidRows::malformed("a message of the Arrow IPC stream contradicts itself");

@@ -15,7 +15,7 @@ use arrow::error::ArrowError;
 use arrow::ipc::reader::StreamDecoder;
 use bytes::Bytes;
 
-use self::check::check_messages;
+use self::check::{SameSchema, check_messages};
 use super::pieces::concat;
 use super::{BATCH_BYTES_MAX, BATCH_EVENTS_MAX, InvalidRows, UNPACKED_BYTES_MAX, conform};
 
@@ -61,6 +61,46 @@ pub fn decode_ipc(
     }
     check_total(log, &rows)?;
     Ok(concat(log, &rows))
+}
+
+/// Reads small bodies of several senders as one batch: far cheaper than one by one. With the batch
+/// comes the number of rows that each body ends at.
+///
+/// `None` where their schemas differ or have dictionaries, where any body is refused, or all
+/// together are too many: read alone, each is good or gets a refusal of its own.
+#[must_use]
+pub fn decode_ipc_joined(
+    schema: &StreamSchema,
+    log: &SchemaRef,
+    bodies: &[Bytes],
+) -> Option<(RecordBatch, Vec<usize>)> {
+    if BATCH_BYTES_MAX < bodies.iter().map(Bytes::len).sum() {
+        return None;
+    }
+    let mut same = SameSchema::of(bodies.first()?)?;
+    let mut decoder = StreamDecoder::new();
+    let mut ends = Vec::with_capacity(bodies.len());
+    let mut batches = Vec::with_capacity(bodies.len());
+    let mut row_count = 0;
+    let mut unpacked = 0;
+    for body in bodies {
+        let messages = same.check(body)?;
+        // The schema is read once, from the first body.
+        let start = if ends.is_empty() { 0 } else { messages.start };
+        let mut buffer = Buffer::from(body.slice(start..messages.end));
+        while !buffer.is_empty() {
+            let batch = decode_next(&mut decoder, &mut buffer).ok()??;
+            row_count += batch.num_rows();
+            unpacked += batch.columns().iter().map(unpacked_bytes).sum::<u64>();
+            if BATCH_EVENTS_MAX < row_count || UNPACKED_BYTES_MAX as u64 <= unpacked {
+                return None;
+            }
+            batches.push(batch);
+        }
+        ends.push(row_count);
+    }
+    let sent = concat(&decoder.schema()?, &batches);
+    Some((conform(log, schema, sent).ok()?, ends))
 }
 
 fn decode_next(

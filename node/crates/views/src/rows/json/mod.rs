@@ -26,6 +26,7 @@ mod scan;
 use alluvium_core::schema::StreamSchema;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
+use bytes::Bytes;
 
 use self::object::Object;
 use self::scan::Scanner;
@@ -67,6 +68,33 @@ pub fn decode_json(
     read?;
     RecordBatch::try_new(SchemaRef::clone(log), rows.finish())
         .map_err(|error| InvalidRows::malformed(error.to_string()))
+}
+
+/// Reads small bodies of several senders as one batch: far cheaper than one by one. With the batch
+/// comes the number of rows that each body ends at.
+///
+/// `None` where any body is refused, or all together are too many: read alone, each is good or gets
+/// a refusal of its own.
+#[must_use]
+pub fn decode_json_joined(
+    schema: &StreamSchema,
+    log: &SchemaRef,
+    bodies: &[Bytes],
+) -> Option<(RecordBatch, Vec<usize>)> {
+    let bytes: usize = bodies.iter().map(Bytes::len).sum();
+    if BATCH_BYTES_MAX < bytes {
+        return None;
+    }
+    let mut rows = Object::new(schema.columns(), bytes / ROW_BYTES_USUAL + 1);
+    let mut ends = Vec::with_capacity(bodies.len());
+    for body in bodies {
+        // Each has a scanner of its own: no object may begin in one body and end in the next.
+        let mut scanner = Scanner::new(std::str::from_utf8(body).ok()?);
+        read_rows(&mut rows, &mut scanner, log).ok()?;
+        ends.push(rows.len());
+    }
+    let batch = RecordBatch::try_new(SchemaRef::clone(log), rows.finish()).ok()?;
+    Some((batch, ends))
 }
 
 fn read_rows(

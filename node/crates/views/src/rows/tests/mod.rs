@@ -1,6 +1,7 @@
 //! Tests of rows, by what comes in.
 
 mod ipc;
+mod joined;
 mod json;
 mod payload;
 mod random;
