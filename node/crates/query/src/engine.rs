@@ -33,6 +33,7 @@ use crate::table::{Hidden, StreamTable, visible};
 use crate::views::ViewCompiler;
 use crate::views::expand::{self, Named};
 use crate::views::groups::GroupsTable;
+use crate::views::windowed;
 
 /// The SQL engine of a node. Cheap to clone and share: statements run beside each other.
 ///
@@ -337,7 +338,7 @@ impl Statements {
         state: &SessionState,
         statement: Parsed,
     ) -> Result<LogicalPlan, SqlError> {
-        let plan = state.statement_to_plan(statement).await?;
+        let plan = windowed::rewrite(state.statement_to_plan(statement).await?)?;
         // The list of allowed statements decides already; this is the second lock on the same door.
         let read_only = SQLOptions::new()
             .with_allow_ddl(false)

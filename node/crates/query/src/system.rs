@@ -281,7 +281,9 @@ fn small(values: impl Iterator<Item = u32>) -> ArrayRef {
     ))
 }
 
-fn partition(values: impl Iterator<Item = alluvium_core::ids::PartitionNumber>) -> ArrayRef {
+pub(crate) fn partition(
+    values: impl Iterator<Item = alluvium_core::ids::PartitionNumber>,
+) -> ArrayRef {
     Arc::new(Int32Array::from_iter_values(values.map(to_i32)))
 }
 

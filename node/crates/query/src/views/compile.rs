@@ -103,12 +103,15 @@ pub(crate) trait Plan: Send + Sync + Debug {
     fn logical(&self) -> &LogicalPlan;
     /// The same over rows of the groups, where each stands for itself.
     fn rows(&self) -> Option<&RowWise>;
+    /// The maintained part, as the query has it.
+    fn part(&self) -> Option<&LogicalPlan>;
 }
 
 #[derive(Debug)]
 struct Finishing {
     plan: LogicalPlan,
     rows: Option<RowWise>,
+    part: Option<LogicalPlan>,
 }
 
 impl Plan for Finishing {
@@ -118,6 +121,10 @@ impl Plan for Finishing {
 
     fn rows(&self) -> Option<&RowWise> {
         self.rows.as_ref()
+    }
+
+    fn part(&self) -> Option<&LogicalPlan> {
+        self.part.as_ref()
     }
 }
 
@@ -358,7 +365,7 @@ impl Base {
             schema,
             reads,
             explanation,
-            plan: Arc::new(Finishing { plan, rows }),
+            plan: Arc::new(Finishing { plan, rows, part: Some(part.clone()) }),
         })
     }
 }
@@ -369,7 +376,7 @@ fn at_read(plan: LogicalPlan, reads: Vec<String>) -> CompiledView {
         schema: output::plain_schema(&arrow_schema(plan.schema())),
         reads,
         explanation: explain::finishing(&plan),
-        plan: Arc::new(Finishing { plan, rows: None }),
+        plan: Arc::new(Finishing { plan, rows: None, part: None }),
     }
 }
 

@@ -11,6 +11,7 @@
 //! Invariant: the rows of a view are those that its query answers over the events before the
 //! view's frontier.
 
+mod audit;
 mod calls;
 mod check;
 mod compile;
@@ -26,6 +27,7 @@ mod maintain;
 mod placeholder;
 pub(crate) mod run;
 pub(crate) mod window;
+pub(crate) mod windowed;
 
 pub use compile::{CompiledView, Maintained, ViewCompiler};
 pub use explain::{Explained, How};

@@ -332,10 +332,3 @@ fn show(views: &ViewCatalogue) -> Result<RecordBatch, SqlError> {
         .add("query", column(&|definition| definition.query.clone()))
         .build()
 }
-
-impl Statements {
-    async fn audit(&self, name: &str) -> Result<Answer, SqlError> {
-        let _ = self.compiled_view(name)?;
-        Err(SqlError::unsupported("AUDIT VIEW is not there yet"))
-    }
-}

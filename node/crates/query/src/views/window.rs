@@ -116,8 +116,8 @@ impl ScalarUDFImpl for TimeWindow {
                 self.date_bin.invoke_with_args(args)
             }
             Kind::Hop | Kind::Session => Err(SqlError::unsupported(format!(
-                "{} says which windows an event belongs to, so it stands in GROUP BY of a \
-                 materialized view: GROUP BY {}",
+                "{} says which windows an event belongs to, so it stands in GROUP \
+                 BY, by itself: GROUP BY {}",
                 self.kind.name(),
                 self.kind.usage()
             ))
@@ -163,11 +163,11 @@ pub(crate) fn find(
             }
             hop(slide, size)?
         }
-        ("session", [time, gap]) => {
+        ("session", [time, _]) => {
             if !is_event_time(time) {
                 return Err(not_event_time("session", event_time));
             }
-            WindowKind::Session { gap: length(gap).ok_or_else(|| no_length("session"))? }
+            kind(&ScalarFunction { func: Arc::clone(func), args: args.clone() })?
         }
         _ => return Ok(None),
     };
@@ -182,6 +182,17 @@ pub(crate) fn find(
         WindowKind::Session { .. } => args[0].clone(),
     };
     Ok(Some(Found { kind, expr }))
+}
+
+/// The window that a call of `hop` or `session` says.
+pub(crate) fn kind(function: &ScalarFunction) -> Result<WindowKind, SqlError> {
+    match (function.func.name(), function.args.as_slice()) {
+        ("hop", [_, slide, size]) => hop(slide, size),
+        ("session", [_, gap]) => {
+            Ok(WindowKind::Session { gap: length(gap).ok_or_else(|| no_length("session"))? })
+        }
+        (name, _) => Err(SqlError::internal(format!("{name} is no window"))),
+    }
 }
 
 fn hop(slide: &Expr, size: &Expr) -> Result<WindowKind, SqlError> {

@@ -9,5 +9,6 @@ mod print;
 mod pruning;
 mod statements;
 mod types;
+mod view_properties;
 mod views;
 mod world;

@@ -89,7 +89,10 @@ async fn a_view_is_created_shown_described_and_dropped() {
     assert_eq!(world.run(create).await.unwrap().tag, "CREATE MATERIALIZED VIEW");
     world.csv("CREATE VIEW plain AS SELECT shop, n FROM by_shop WHERE n > 1").await;
     let shown = world.rows("SHOW VIEWS").await;
-    assert!(shown.starts_with("by_shop,true,sales,2 days,1 minute,5 minutes,park,false,"), "{shown}");
+    assert!(
+        shown.starts_with("by_shop,true,sales,2 days,1 minute,5 minutes,park,false,"),
+        "{shown}"
+    );
     assert!(shown.contains("plain,false,by_shop,,,,,false,"), "{shown}");
     assert_eq!(
         world.csv("DESCRIBE by_shop").await,
@@ -99,11 +102,12 @@ async fn a_view_is_created_shown_described_and_dropped() {
     sell(&world, 0, 20).await;
     assert_eq!(world.rows("SELECT sum(n) FROM plain").await, "20\n");
     assert_eq!(
-        world.rows(
-            "SELECT table_name, table_type FROM information_schema.tables WHERE table_schema = \
+        world
+            .rows(
+                "SELECT table_name, table_type FROM information_schema.tables WHERE table_schema = \
              'public' ORDER BY 1"
-        )
-        .await,
+            )
+            .await,
         "by_shop,VIEW\nplain,VIEW\nsales,BASE TABLE\n"
     );
     let error = world.run("DROP MATERIALIZED VIEW by_shop").await.unwrap_err();
