@@ -10,14 +10,17 @@
 //! segment.
 //!
 //! Reading order: [`host`] (what a node gives), `statement` and `create` (what may be said),
-//! `engine` (the way of a statement), `cut` and `table` (what is read), `segments` (how), `insert`,
-//! [`views`] (what is maintained and how it is read), [`print`] and [`wire`] (the forms of an
-//! answer), [`files`] (rows from files).
+//! `engine` (the way of a statement), `cut` and `table` (what is read), `segments` (how),
+//! `functions`, `distinct` and `early` (what we compute or plan in another way than DataFusion),
+//! `insert`, [`views`] (what is maintained and how it is read), [`print`] and [`wire`] (the forms of
+//! an answer), [`files`] (rows from files).
 
 mod catalog;
 mod create;
 mod cut;
 mod dialect;
+mod distinct;
+mod early;
 mod engine;
 mod error;
 pub mod files;

@@ -9,10 +9,17 @@ use datafusion::execution::memory_pool::FairSpillPool;
 use datafusion::execution::object_store::ObjectStoreUrl;
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::execution::{SessionState, SessionStateBuilder};
+use datafusion::optimizer::single_distinct_to_groupby::SingleDistinctToGroupBy;
+use datafusion::optimizer::{Optimizer, OptimizerRule};
+use datafusion::physical_optimizer::PhysicalOptimizerRule;
+use datafusion::physical_optimizer::ensure_coop::EnsureCooperative;
+use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 use datafusion::prelude::SessionConfig;
 use object_store::memory::InMemory;
 
 use crate::catalog::{CATALOGUE, PUBLIC};
+use crate::distinct::CountDistinctInGroups;
+use crate::early::AggregateBeforeJoin;
 use crate::error::SqlError;
 use crate::functions;
 use crate::literals::Literals;
@@ -82,6 +89,8 @@ pub(crate) fn base(options: &EngineOptions) -> Result<SessionState, EngineError>
         .with_config(config(options))
         .with_runtime_env(Arc::new(runtime))
         .with_default_features()
+        .with_optimizer_rules(logical_rules())
+        .with_physical_optimizer_rules(physical_rules())
         .build();
     state
         .register_function_rewrite(Arc::new(Literals))
@@ -91,6 +100,24 @@ pub(crate) fn base(options: &EngineOptions) -> Result<SessionState, EngineError>
     functions::register(&mut state).map_err(|error| EngineError::Start(error.into()))?;
     window::register(&mut state).map_err(|error| EngineError::Start(error.into()))?;
     Ok(state)
+}
+
+/// The engine's rules with ours between them.
+fn logical_rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
+    let mut rules = Optimizer::new().rules;
+    let place = rules.iter().position(|rule| rule.name() == SingleDistinctToGroupBy::new().name());
+    let place = place.expect("the engine has this rule");
+    rules.insert(place, Arc::new(CountDistinctInGroups::new()));
+    rules
+}
+
+/// The engine's rules with ours between them: projections are part of joins by then, and filters
+/// that a join makes for its inputs have not been handed down yet.
+fn physical_rules() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
+    let mut rules = PhysicalOptimizer::new().rules;
+    let place = rules.iter().position(|rule| rule.name() == EnsureCooperative::new().name());
+    rules.insert(place.expect("the engine has this rule"), Arc::new(AggregateBeforeJoin));
+    rules
 }
 
 fn runtime(options: &EngineOptions) -> Result<RuntimeEnv, SqlError> {

@@ -1,6 +1,7 @@
 //! The SQL engine over a host in memory whose segments are real Parquet files.
 
 mod cuts;
+mod early;
 mod errors;
 mod files;
 mod hidden;
