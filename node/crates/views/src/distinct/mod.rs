@@ -106,7 +106,7 @@ impl DistinctValues {
             let values = lists.values().as_primitive::<T>().values();
             for (bounds, &group) in lists.value_offsets().windows(2).zip(groups) {
                 let [start, end] = [bounds[0], bounds[1]].map(|place| place as usize);
-                self.pairs.add_all(group, values[start..end].iter().map(|&value| i64::from(value)));
+                self.pairs.add_all(group, &values[start..end]);
             }
             Ok(())
         })
@@ -142,7 +142,7 @@ impl DistinctValues {
             let array = values.as_primitive::<T>();
             for row in 0..array.len() {
                 if array.is_valid(row) && filter.is_none_or(|filter| lets(filter, row)) {
-                    kept.push(i64::from(array.value(row)));
+                    kept.push(widen(array.value(row)));
                 }
                 offsets.push(kept.len() as i32);
             }
@@ -190,6 +190,13 @@ where
     let values: ScalarBuffer<T::Native> = values.into_iter().map(back).collect();
     let array = PrimitiveArray::<T>::new(values, None);
     Arc::new(array.with_data_type(value_type.clone()))
+}
+
+fn widen<N>(value: N) -> i64
+where
+    i64: From<N>,
+{
+    i64::from(value)
 }
 
 fn unsupported(data_type: &DataType) -> ArrowError {

@@ -79,9 +79,13 @@ impl Pairs {
         }
     }
 
-    pub(super) fn add_all(&mut self, group: usize, values: impl Iterator<Item = i64>) {
-        for value in values {
-            self.push(Pair { value, group: group as u32 });
+    pub(super) fn add_all<N>(&mut self, group: usize, values: &[N])
+    where
+        N: Copy,
+        i64: From<N>,
+    {
+        for &value in values {
+            self.push(Pair { value: i64::from(value), group: group as u32 });
         }
     }
 

@@ -26,7 +26,6 @@ mod session;
 mod state;
 mod stored;
 
-
 pub use definition::{
     AggregateColumn, Definition, Evaluate, EvaluateError, GroupBy, Window, WindowKind,
 };

@@ -30,9 +30,8 @@ mod codec;
 mod table;
 mod value;
 
-
-pub use codec::{KeyCodec, KeyColumn, KeyError};
 pub(crate) use codec::Encoded;
+pub use codec::{KeyCodec, KeyColumn, KeyError};
 pub(crate) use table::GroupTable;
 
 /// Of the form of keys.

@@ -70,11 +70,7 @@ fn json_that_is_only_good_together_is_refused() {
 #[test]
 fn arrow_reads_as_it_would_alone() {
     let (schema, log) = (two_columns(), log_of(&two_columns()));
-    let bodies = [
-        stream(&[rows(0..1)]),
-        stream(&[rows(1..3), rows(3..4)]),
-        stream(&[rows(4..5)]),
-    ];
+    let bodies = [stream(&[rows(0..1)]), stream(&[rows(1..3), rows(3..4)]), stream(&[rows(4..5)])];
     let (joined, ends) = decode_ipc_joined(&schema, &log, &bodies).expect("good bodies");
     assert_eq!(ends, [1, 4, 5]);
     let alone = bodies.map(|body| decode_ipc(&schema, &log, body).expect("good"));
