@@ -31,6 +31,7 @@ cargo xtask COMMAND
   licences                        licences and versions of what we use (part of test)
   sim [--seed N | --seeds A..B]   simulated clusters, each from one seed
   chaos node [--rounds N]         kill -9 under load, then audit
+  chaos views [--events N]        the same, with views made over history meanwhile
   bench [ARGUMENTS]               the figures of docs/BENCHMARKS.md
 ";
 

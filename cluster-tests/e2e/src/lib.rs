@@ -7,15 +7,19 @@
 //!
 //! In reading order: [`node`] is a process, [`client`] speaks to it, [`rows`] says what the audited
 //! events look like, [`ledger`] remembers what was sent and acknowledged, [`load`] sends, [`audit`]
-//! compares, [`chaos`] puts these together under SIGKILL. [`events`] and [`measure`] serve the
-//! benchmarks.
+//! compares, [`chaos`] puts these together under SIGKILL. [`views`] compares views with the stream
+//! they fold, [`chaos_views`] does so under SIGKILL, [`late`] sends events out of order. [`events`]
+//! and [`measure`] serve the benchmarks.
 
 pub mod audit;
 pub mod chaos;
+pub mod chaos_views;
 pub mod client;
 pub mod events;
+pub mod late;
 pub mod ledger;
 pub mod load;
 pub mod measure;
 pub mod node;
 pub mod rows;
+pub mod views;

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use alluvium_proto::v1;
 use anyhow::Result;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tonic::{Code, Status};
 
 use crate::client::{self, Client};
@@ -23,6 +23,8 @@ pub struct Shared {
     // Set before the kill: from then on a broken connection is expected.
     killing: AtomicBool,
     acked_rows: watch::Sender<u64>,
+    // Rows that may be sent by now; without it, any number.
+    allowed: Option<Semaphore>,
 }
 
 /// How a producer sends.
@@ -75,9 +77,36 @@ enum Stopped {
 impl Shared {
     /// Nothing sent yet.
     pub fn new() -> Arc<Shared> {
+        Arc::new(Shared::with(None))
+    }
+
+    /// Nothing sent yet, and nothing will be until [`Shared::allow`] says so.
+    pub fn paced() -> Arc<Shared> {
+        Arc::new(Shared::with(Some(Semaphore::new(0))))
+    }
+
+    fn with(allowed: Option<Semaphore>) -> Shared {
         let (acked_rows, _) = watch::channel(0);
         let killing = AtomicBool::new(false);
-        Arc::new(Shared { ledger: Mutex::default(), killing, acked_rows })
+        Shared { ledger: Mutex::default(), killing, acked_rows, allowed }
+    }
+
+    /// Lets so many more rows be sent, unless `waiting_max` are allowed and not sent: what was
+    /// missed while the node was down is not made up for.
+    pub fn allow(&self, rows: usize, waiting_max: usize) {
+        if let Some(allowed) = &self.allowed
+            && allowed.available_permits() < waiting_max
+        {
+            allowed.add_permits(rows);
+        }
+    }
+
+    /// Waits until a batch of so many rows may be sent.
+    async fn may_send(&self, rows: u32) {
+        if let Some(allowed) = &self.allowed {
+            let permits = allowed.acquire_many(rows).await;
+            permits.expect("the semaphore is never closed").forget();
+        }
     }
 
     /// The ledger. Held for moments only, never across an await.
@@ -246,6 +275,7 @@ impl Producer {
                 self.next += 1;
             }
             let sequence = self.first_unacked;
+            shared.may_send(rows::batch_rows(self.number, sequence)).await;
             let request = self.request(sequence);
             shared.ledger().sending((self.number, sequence));
             let answer = client.append(request).await;
@@ -275,6 +305,7 @@ impl Producer {
                     }
                     self.next += 1;
                 }
+                shared.may_send(rows::batch_rows(self.number, sent_end)).await;
                 shared.ledger().sending((self.number, sent_end));
                 if stream.requests.send(self.request(sent_end)).await.is_err() {
                     // The call ended: its answers say why.
@@ -315,6 +346,7 @@ impl Producer {
             let sequence = self.next;
             self.next += 1;
             self.first_unacked = self.next;
+            shared.may_send(rows::batch_rows(self.number, sequence)).await;
             shared.ledger().sending((self.number, sequence));
             let answer = client.append(self.request(sequence)).await;
             let ack = answer.map_err(|status| shared.stopped(&status))?;

@@ -13,6 +13,7 @@ mod disk;
 mod producers;
 mod single;
 mod stop;
+mod views;
 
 use cluster_e2e::client::Client;
 use cluster_e2e::node::{Node, NodeOptions};

@@ -46,4 +46,6 @@ pub use segment::{
 };
 pub use store::{Store, StoredGroup};
 pub use tail::{Tail, TailBatch};
-pub use views::{QuarantineRow, QuarantinedEvent, ViewCheckpoint, ViewPlace, ViewStates};
+pub use views::{
+    QuarantineRow, QuarantinedEvent, ViewCheckpoint, ViewPlace, ViewStates, VisitGroup,
+};

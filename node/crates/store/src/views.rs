@@ -81,6 +81,9 @@ pub struct QuarantineRow {
     pub event: QuarantinedEvent,
 }
 
+/// Is shown a group's key and value, and says whether to go on.
+pub type VisitGroup<'a> = dyn FnMut(&[u8], &[u8]) -> ControlFlow<()> + 'a;
+
 /// Reads and writes what views keep. Cheap to clone.
 #[derive(Clone)]
 pub struct ViewStates {
@@ -187,7 +190,7 @@ impl ViewStates {
         place: ViewPlace,
         start: &[u8],
         end: Option<&[u8]>,
-        visit: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
+        visit: &mut VisitGroup<'_>,
     ) -> Result<(), StoreError> {
         let (first, after) = group_range(place, start, end);
         if after <= first {
