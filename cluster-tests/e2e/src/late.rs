@@ -103,7 +103,7 @@ pub fn amended() -> Vec<ViewCase> {
         "SELECT min(at) AS start, sensor, count(*) AS events, sum(value) AS total FROM (SELECT *, \
          sum(first) OVER (PARTITION BY sensor ORDER BY at ROWS UNBOUNDED PRECEDING) AS number \
          FROM (SELECT at, sensor, value, CASE WHEN at - lag(at) OVER (PARTITION BY sensor ORDER \
-         BY at) <= INTERVAL '30 minutes' THEN 0 ELSE 1 END AS first FROM {STREAM}) AS marked) AS \
+         BY at) < INTERVAL '30 minutes' THEN 0 ELSE 1 END AS first FROM {STREAM}) AS marked) AS \
          numbered GROUP BY sensor, number"
     );
     vec![
