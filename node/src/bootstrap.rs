@@ -7,12 +7,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use actix::{Actor, Arbiter, System};
+use actix::{Actor, Addr, Arbiter, System};
 use alluvium_core::ids::{GroupId, NodeId};
 use alluvium_core::meta::Meta;
 use alluvium_core::partition::cut::CutPolicy;
 use alluvium_core::replica::Replica;
 use alluvium_core::time::Time;
+use alluvium_query::views::ViewCompiler;
 use alluvium_query::{Engine, EngineOptions};
 use alluvium_store::{Clock, Identity, Store, StoreOptions};
 use anyhow::Context;
@@ -23,7 +24,9 @@ use tokio::sync::{oneshot, watch};
 use crate::actors::effects::ReplicaShell;
 use crate::actors::meta::{MetaActor, MetaHandle};
 use crate::actors::partition::SealLimits;
-use crate::actors::supervisor::{Supervisor, load_group, replica_config};
+use crate::actors::supervisor::{
+    Meet, StopViews, Supervisor, ViewShop, ViewThread, load_group, replica_config,
+};
 use crate::actors::ticker::{Follow, Ticker};
 use crate::clock::{self, Stopwatch};
 use crate::config::Config;
@@ -31,7 +34,8 @@ use crate::host::NodeHost;
 use crate::ingest::{Ingest, IngestLimits};
 use crate::streams::Streams;
 use crate::telemetry::Metrics;
-use crate::{grpc, http, sql};
+use crate::views::Views;
+use crate::{contain, grpc, http, sql};
 
 /// Calls under way get this long after the node was asked to stop.
 const DRAIN_MAX: Duration = Duration::from_secs(5);
@@ -42,6 +46,9 @@ const RETENTION_INTERVAL: Duration = Duration::from_secs(10);
 /// Threads for sockets. Decoding and splitting appends happens there too, so they are as many as
 /// two producers that send as fast as they can will keep busy.
 const IO_THREADS: usize = 2;
+
+/// Where statements that need more than their memory spill, inside the data directory.
+const SPILL_DIR: &str = "tmp";
 
 /// Where a node answers.
 #[derive(Clone, Copy, Debug)]
@@ -78,6 +85,8 @@ pub struct Node {
     pub started: Stopwatch,
     /// What it serves.
     pub streams: Arc<Streams>,
+    /// What it maintains.
+    pub views: Arc<Views>,
     /// Takes appends in.
     pub ingest: Arc<Ingest>,
     /// Changes the catalogue.
@@ -166,6 +175,7 @@ pub fn run(config: Config) -> anyhow::Result<()> {
     abort_on_panic();
     let options = StoreOptions::new(Arc::new(NodeClock(Stopwatch::start())));
     let store = Arc::new(Store::open(&config.data_dir, options)?);
+    remove_spilled(&config.data_dir.join(SPILL_DIR));
     let identity = identity(&store, &config.name)?;
     let io = runtime("io", IO_THREADS)?;
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
@@ -179,6 +189,15 @@ pub fn run(config: Config) -> anyhow::Result<()> {
     }
     tracing::info!("stopped");
     served
+}
+
+/// What statements of an earlier life spilled is of no use to anybody.
+fn remove_spilled(dir: &Path) {
+    match std::fs::remove_dir_all(dir) {
+        Ok(()) => {}
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+        Err(error) => tracing::warn!(%error, dir = %dir.display(), "remove what was spilled"),
+    }
 }
 
 fn runtime(name: &'static str, threads: usize) -> anyhow::Result<Runtime> {
@@ -197,7 +216,7 @@ fn abort_on_panic() {
     std::panic::set_hook(Box::new(move |panic| {
         report(panic);
         let thread = std::thread::current();
-        let alone = matches!(thread.name(), Some("io" | "query"));
+        let alone = matches!(thread.name(), Some("io" | "query")) || contain::is_contained();
         if !alone {
             std::process::abort();
         }
@@ -266,7 +285,8 @@ async fn serve(
     // Before the state is read back: a taken address should be told at once.
     let listeners = bind_on(io, config).await?;
     let addresses = listeners.addresses()?;
-    let node = start_actors(config, store, identity, addresses, query, started).await?;
+    let (node, supervisor) =
+        start_actors(config, store, identity, addresses, query, started).await?;
     let (stop, stopped) = watch::channel(false);
     let mut servers = start_servers(&node, listeners, io, &stopped);
     if let Some(path) = &config.ready_file {
@@ -291,6 +311,7 @@ async fn serve(
     if drained.await.is_err() {
         tracing::warn!(waited = ?DRAIN_MAX, "calls under way are cut off");
     }
+    supervisor.send(StopViews).await.context("stop the views")?;
     stop_partitions(&node).await;
     Ok(())
 }
@@ -302,10 +323,16 @@ async fn start_actors(
     addresses: Addresses,
     query: &Runtime,
     started: Stopwatch,
-) -> anyhow::Result<Arc<Node>> {
+) -> anyhow::Result<(Arc<Node>, Addr<Supervisor>)> {
     let metrics = Arc::new(Metrics::new());
     let streams = Arc::new(Streams::default());
     let node_id = identity.node_id;
+    let views = Arc::new(Views::default());
+    let options = EngineOptions {
+        memory_bytes_max: usize::try_from(config.memory.query_bytes).unwrap_or(usize::MAX),
+        ..EngineOptions::new(config.data_dir.join(SPILL_DIR))
+    };
+    let compiler = ViewCompiler::new(&options)?;
     let arbiter = Arbiter::new();
     let ticker = Ticker::start_in_arbiter(&arbiter.handle(), |_ctx| Ticker::default());
     let supervisor = Supervisor {
@@ -318,6 +345,8 @@ async fn start_actors(
         ticker,
         streams: streams.clone(),
         metrics: metrics.clone(),
+        shop: ViewShop::new(compiler.clone(), views.clone(), view_threads()),
+        own: None,
     };
     let supervisor = supervisor.start();
     let (stored, machine) = load_group::<Meta>(&store, GroupId::META, node_id)?;
@@ -327,7 +356,8 @@ async fn start_actors(
     let build = move |notice: crate::actors::effects::PersistedNotice| {
         ReplicaShell::new(replica, writer, notice)
     };
-    let meta = MetaActor::start_with(build, store.segment_writer(), supervisor, ready);
+    let meta = MetaActor::start_with(build, store.segment_writer(), supervisor.clone(), ready);
+    supervisor.send(Meet(meta.change_recipient())).await.context("start the supervisor")?;
     let own_ticker = Ticker::default().start();
     own_ticker.send(Follow(meta.tick_recipient())).await.context("start the meta group's ticks")?;
     is_ready.await.context("start the streams of the catalogue")?;
@@ -337,18 +367,16 @@ async fn start_actors(
         tail_bytes_max: config.memory.tail_bytes,
     };
     let ingest = Arc::new(Ingest::new(streams.clone(), store.clone(), metrics.clone(), limits));
-    let host = NodeHost::new(streams.clone(), ingest.clone(), meta.clone());
-    let options = EngineOptions {
-        memory_bytes_max: usize::try_from(config.memory.query_bytes).unwrap_or(usize::MAX),
-        ..EngineOptions::new(config.data_dir.join("tmp"))
-    };
-    let engine = Engine::new(Arc::new(host), options)?;
-    Ok(Arc::new(Node {
+    let host =
+        NodeHost::new(streams.clone(), views.clone(), ingest.clone(), meta.clone(), store.clone());
+    let engine = Engine::with_compiler(Arc::new(host), compiler, options)?;
+    let node = Arc::new(Node {
         name: config.name.clone(),
         identity,
         addresses,
         started,
         streams,
+        views,
         ingest,
         meta,
         engine,
@@ -356,7 +384,20 @@ async fn start_actors(
         metrics,
         store,
         stopping: AtomicBool::new(false),
-    }))
+    });
+    Ok((node, supervisor))
+}
+
+/// As many as there are cores: on a small machine, views of other partitions go on while one reads a
+/// file.
+fn view_threads() -> Vec<ViewThread> {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let threads = (0..cores).map(|_| {
+        let arbiter = Arbiter::new();
+        let ticker = Ticker::start_in_arbiter(&arbiter.handle(), |_ctx| Ticker::default());
+        ViewThread { arbiter: arbiter.handle(), ticker }
+    });
+    threads.collect()
 }
 
 fn seal_limits(config: &Config) -> SealLimits {

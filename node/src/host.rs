@@ -1,16 +1,21 @@
 //! The node as the SQL engine sees it.
 
+mod views;
+
 use std::sync::Arc;
 
 use alluvium_core::ids::{Offset, PartitionNumber, StreamId};
-use alluvium_core::meta::{MetaCommand, MetaOutcome};
+use alluvium_core::meta::{MetaCommand, MetaOutcome, TableKind};
 use alluvium_core::stream::{Frontier, Stream, StreamDefinition};
+use alluvium_core::view::{View, ViewDefinition};
 use alluvium_query::host::{
     Catalogue, ColumnStatistics, Freshness, Host, HostError, PartitionPin, PartitionRow,
-    ProducerRow, SegmentPin, SegmentRow, TailPin,
+    ProducerRow, QuarantineRow, SegmentPin, SegmentRow, TailPin, ViewCatalogue, ViewChange,
+    ViewPartition, ViewRead, ViewRow,
 };
-use alluvium_store::{PartitionView, Segment};
+use alluvium_store::{PartitionView, Segment, Store};
 use alluvium_views::columns;
+use alluvium_views::fold::Keys;
 use arrow::record_batch::RecordBatch;
 use async_trait::async_trait;
 
@@ -19,19 +24,28 @@ use crate::actors::partition::{PartitionHandle, ReadError};
 use crate::clock;
 use crate::ingest::{AppendError, ClientRows, Ingest, RETRY_AFTER};
 use crate::streams::{ServedStream, Streams};
+use crate::views::Views;
 
 /// See the module.
 #[derive(Debug)]
 pub struct NodeHost {
     streams: Arc<Streams>,
+    views: Arc<Views>,
     ingest: Arc<Ingest>,
     meta: Arc<MetaHandle>,
+    store: Arc<Store>,
 }
 
 impl NodeHost {
     /// Over what this node serves.
-    pub fn new(streams: Arc<Streams>, ingest: Arc<Ingest>, meta: Arc<MetaHandle>) -> NodeHost {
-        NodeHost { streams, ingest, meta }
+    pub fn new(
+        streams: Arc<Streams>,
+        views: Arc<Views>,
+        ingest: Arc<Ingest>,
+        meta: Arc<MetaHandle>,
+        store: Arc<Store>,
+    ) -> NodeHost {
+        NodeHost { streams, views, ingest, meta, store }
     }
 
     fn served(&self, stream: &Stream) -> Result<Arc<ServedStream>, HostError> {
@@ -59,12 +73,17 @@ fn accepted(outcome: MetaOutcome) -> Result<MetaOutcome, HostError> {
     match outcome {
         MetaOutcome::StreamUnknown { name } => Err(HostError::UnknownStream { name }),
         MetaOutcome::StreamExists { name } => Err(HostError::StreamExists { name }),
-        MetaOutcome::ViewUnknown { name } => invalid(format!("view \"{name}\" does not exist")),
-        MetaOutcome::ViewExists { name } => invalid(format!("view \"{name}\" exists already")),
-        MetaOutcome::NameTaken { name, what } => invalid(format!("\"{name}\" is a {what}")),
+        MetaOutcome::ViewUnknown { name } => Err(HostError::UnknownView { name }),
+        MetaOutcome::ViewExists { name } => Err(HostError::NameTaken { name, what: "view" }),
+        MetaOutcome::NameTaken { name, what } => {
+            let what = match what {
+                TableKind::Stream => "stream",
+                TableKind::View => "view",
+            };
+            Err(HostError::NameTaken { name, what })
+        }
         MetaOutcome::HasDependants { name, dependants } => {
-            let dependants = dependants.join(", ");
-            invalid(format!("\"{name}\" is read by views that must be dropped first: {dependants}"))
+            Err(HostError::HasDependants { name, dependants })
         }
         MetaOutcome::ReadsUnknown { name } => {
             invalid(format!("\"{name}\" does not exist, or no more as the view was to read it"))
@@ -182,6 +201,49 @@ impl Host for NodeHost {
             }
         }
         Ok(rows)
+    }
+
+    fn views(&self) -> ViewCatalogue {
+        self.views.catalogue()
+    }
+
+    async fn create_view(
+        &self,
+        definition: ViewDefinition,
+        if_not_exists: bool,
+        or_replace: bool,
+    ) -> Result<(), HostError> {
+        self.create(definition, if_not_exists, or_replace).await
+    }
+
+    async fn drop_view(&self, name: &str, if_exists: bool) -> Result<(), HostError> {
+        let name = name.to_string();
+        self.change_views(MetaCommand::DropView { name, if_exists }).await
+    }
+
+    async fn change_view(&self, name: &str, change: ViewChange) -> Result<(), HostError> {
+        self.alter(name, change).await
+    }
+
+    async fn read_view(
+        &self,
+        view: &View,
+        freshness: &Freshness,
+        keys: Keys,
+    ) -> Result<ViewRead, HostError> {
+        self.read_groups(view, freshness, keys).await
+    }
+
+    async fn audit_view(&self, view: &View) -> Result<Vec<ViewPartition>, HostError> {
+        self.audit(view).await
+    }
+
+    async fn view_rows(&self) -> Result<Vec<ViewRow>, HostError> {
+        Ok(self.rows_of_views())
+    }
+
+    async fn quarantine_rows(&self) -> Result<Vec<QuarantineRow>, HostError> {
+        self.rows_of_quarantine()
     }
 }
 

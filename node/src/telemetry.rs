@@ -44,6 +44,7 @@ pub struct Metrics {
     queries: Family<OutcomeLabels, Counter>,
     query_seconds: Histogram,
     seals_failed: Counter,
+    events_folded: Counter,
     partitions_damaged: Gauge,
     gauges: Gauges,
 }
@@ -100,6 +101,7 @@ impl Metrics {
             queries: Family::default(),
             query_seconds: latencies(),
             seals_failed: Counter::default(),
+            events_folded: Counter::default(),
             partitions_damaged: Gauge::default(),
             gauges: Gauges::default(),
         };
@@ -142,6 +144,8 @@ impl Metrics {
             "Tails that could not be sealed",
             self.seals_failed.clone(),
         );
+        let folded = self.events_folded.clone();
+        registry.register("view_events", "Events folded, counted for each view", folded);
         let damaged = self.partitions_damaged.clone();
         registry.register("partitions_damaged", "Partitions that failed their checks", damaged);
         self.register_gauges();
@@ -197,6 +201,16 @@ impl Metrics {
     /// Events joined the event log of a partition.
     pub fn append_applied(&self, event_count: u64) {
         self.events_applied.inc_by(event_count);
+    }
+
+    /// Events applied since the start: whether it changes tells whether events come in.
+    pub fn events_applied(&self) -> u64 {
+        self.events_applied.get()
+    }
+
+    /// Events were folded into one view.
+    pub fn view_folded(&self, event_count: u64) {
+        self.events_folded.inc_by(event_count);
     }
 
     /// A batch was answered.

@@ -17,6 +17,8 @@ use crate::{cargo, setup, toml};
 const READY_WAIT_MAX: Duration = Duration::from_secs(60);
 /// How often the ready file is looked for.
 const READY_POLL: Duration = Duration::from_millis(20);
+/// How often a view is shown while it changes.
+const LIVE_INTERVAL: Duration = Duration::from_secs(1);
 /// The end of the node's log shown when something goes wrong.
 const LOG_LINES_SHOWN: usize = 20;
 
@@ -54,11 +56,15 @@ struct Example {
     dir: PathBuf,
     feeds: Vec<Feed>,
     questions: Vec<Question>,
+    /// What is asked again and again while events come in.
+    live: Option<Question>,
 }
 
 struct Feed {
     stream: String,
     file: String,
+    /// Rows a second at which a person can watch a view follow; none: as fast as it goes.
+    rate: Option<String>,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -81,13 +87,18 @@ impl Example {
             }
             let stream = table.text("stream").context("a feed names a stream")?.to_string();
             let file = table.text("file").context("a feed names a file")?.to_string();
-            feeds.push(Feed { stream, file });
+            let rate = table.text("rate").map(str::to_string);
+            feeds.push(Feed { stream, file, rate });
         }
-        let questions = questions(&read("questions.sql")?);
-        if feeds.is_empty() || questions.is_empty() {
-            bail!("examples/{name} has {} feeds, {} questions", feeds.len(), questions.len());
+        let asked = questions(&read("questions.sql")?);
+        if feeds.is_empty() || asked.is_empty() {
+            bail!("examples/{name} has {} feeds, {} questions", feeds.len(), asked.len());
         }
-        Ok(Example { dir, feeds, questions })
+        let live = match dir.join("live.sql").is_file() {
+            true => questions(&read("live.sql")?).pop(),
+            false => None,
+        };
+        Ok(Example { dir, feeds, questions: asked, live })
     }
 }
 
@@ -125,12 +136,16 @@ impl Demo {
         self.sql_file(&node, &self.example.dir.join("streams.sql"))?;
         self.sql(&node, "SHOW STREAMS")?;
 
+        let views = self.example.dir.join("views.sql");
+        if views.is_file() {
+            heading("Views are created: aggregates that follow every event");
+            self.sql_file(&node, &views)?;
+            self.sql(&node, "SHOW VIEWS")?;
+        }
+
         heading("Real events go in, acknowledged only when they are on disk");
         for feed in &self.example.feeds {
-            let file = self.example.dir.join(&feed.file);
-            let mut ingest = self.client(&node, "ingest");
-            ingest.args(["--producer", "demo"]).arg(&feed.stream).arg(file);
-            check(&mut ingest, &format!("ingest {} into {}", feed.file, feed.stream))?;
+            self.feed(&node, feed)?;
         }
 
         let count = self.example.questions.len();
@@ -141,6 +156,9 @@ impl Demo {
             self.sql(&node, &question.sql)?;
             before.push(self.answer(&node, question)?);
         }
+
+        let views = self.maintained_views(&node)?;
+        self.audit(&node, &views)?;
 
         heading("The node is killed (SIGKILL), as if the power had gone, and starts again");
         node.kill()?;
@@ -159,7 +177,53 @@ impl Demo {
             bail!("{different} of {count} answers changed over the crash");
         }
         println!("\nAll {count} answers are the same: nothing acknowledged was lost or doubled.");
+        self.audit(&node, &views)?;
         println!("Yours to try: alluvium start, then alluvium sql ({}).", self.program.display());
+        Ok(())
+    }
+
+    /// Ingests one file. Where it goes slowly enough to watch, a view is shown as it changes.
+    fn feed(&self, node: &Node, feed: &Feed) -> Result<()> {
+        let what = format!("ingest {} into {}", feed.file, feed.stream);
+        let mut ingest = self.client(node, "ingest");
+        ingest.args(["--producer", "demo"]).arg(&feed.stream);
+        ingest.arg(self.example.dir.join(&feed.file));
+        let (Some(rate), Some(live)) = (&feed.rate, &self.example.live) else {
+            return check(&mut ingest, &what);
+        };
+        println!("\n{} (asked every second, while {rate} events a second come in)", live.asked);
+        ingest.args(["--quiet", "--rate", rate]).stdin(Stdio::null());
+        let mut ingest = ingest.spawn().with_context(|| what.clone())?;
+        loop {
+            std::thread::sleep(LIVE_INTERVAL);
+            let ended = ingest.try_wait().with_context(|| what.clone())?;
+            self.sql(node, &live.sql)?;
+            match ended {
+                None => {}
+                Some(status) if status.success() => return Ok(()),
+                Some(status) => bail!("{what}: {status}"),
+            }
+        }
+    }
+
+    /// Names of the views that keep groups of their own.
+    fn maintained_views(&self, node: &Node) -> Result<Vec<String>> {
+        let sql = "SELECT DISTINCT view FROM system.views WHERE stream IS NOT NULL ORDER BY view";
+        let question = Question { asked: "which views are maintained?".into(), sql: sql.into() };
+        let answer = String::from_utf8(self.answer(node, &question)?).context("names are UTF-8")?;
+        Ok(answer.lines().skip(1).map(str::to_string).collect())
+    }
+
+    /// Lets each view prove itself.
+    fn audit(&self, node: &Node, views: &[String]) -> Result<()> {
+        if views.is_empty() {
+            return Ok(());
+        }
+        heading("Each view is compared with the same query over the whole log");
+        for view in views {
+            println!("\n{view}");
+            self.sql(node, &format!("AUDIT VIEW {view}"))?;
+        }
         Ok(())
     }
 

@@ -109,6 +109,16 @@ impl Client {
         self.query_fresh(sql, Some(v1::query_request::Freshness::AsOf(frontiers))).await
     }
 
+    /// Runs one statement over the events before `frontier` and what came since.
+    pub async fn query_at_least(
+        &self,
+        sql: &str,
+        frontier: v1::Frontier,
+    ) -> Result<Answer, Status> {
+        let frontiers = v1::Frontiers { frontiers: vec![frontier] };
+        self.query_fresh(sql, Some(v1::query_request::Freshness::AtLeast(frontiers))).await
+    }
+
     /// Runs one statement.
     pub async fn query_fresh(
         &self,

@@ -8,6 +8,7 @@ use alluvium_core::ids::{GroupId, Index, ProducerId, RequestId};
 use alluvium_core::meta::{Meta, MetaCommand, MetaOutcome};
 use alluvium_core::replica::{Applied, Input, Reply};
 use alluvium_core::stream::Stream;
+use alluvium_core::view::ViewEntry;
 use alluvium_store::{SegmentWriter, StoreError};
 use tokio::sync::oneshot;
 
@@ -145,6 +146,7 @@ impl MetaActor {
                     let ready = self.ready.take();
                     self.supervisor.do_send(Reconcile {
                         streams: self.streams(),
+                        views: self.views(),
                         then: None,
                         ready,
                     });
@@ -171,12 +173,17 @@ impl MetaActor {
         self.shell.machine().streams().values().cloned().collect()
     }
 
+    fn views(&self) -> Vec<ViewEntry> {
+        self.shell.machine().views().values().cloned().collect()
+    }
+
     fn reconcile(
         &self,
         then: Option<(MetaOutcome, oneshot::Sender<Result<MetaOutcome, ChangeError>>)>,
     ) {
         // One for each applied change: bounded by the waiting callers.
-        self.supervisor.do_send(Reconcile { streams: self.streams(), then, ready: None });
+        let (streams, views) = (self.streams(), self.views());
+        self.supervisor.do_send(Reconcile { streams, views, then, ready: None });
     }
 
     fn checkpoint_if_due(&mut self, ctx: &mut Context<Self>) {
@@ -281,6 +288,11 @@ impl MetaHandle {
             return BTreeMap::new();
         }
         answer.await.unwrap_or_default()
+    }
+
+    /// Where changes are proposed.
+    pub fn change_recipient(&self) -> actix::Recipient<Change> {
+        self.addr.clone().recipient()
     }
 
     /// Where ticks go.

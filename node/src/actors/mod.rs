@@ -4,7 +4,8 @@
 //! |---|---|---|---|
 //! | [`partition::PartitionActor`] | one replica | appends, reads, fences | log and segment writers |
 //! | [`meta::MetaActor`] | the catalogue's replica | changes | log writer, supervisor |
-//! | [`supervisor::Supervisor`] | what runs here | the catalogue | partitions: start, stop |
+//! | [`view::ViewActor`] | one view in one partition | advances of the event log | supervisor |
+//! | [`supervisor::Supervisor`] | what runs here | the catalogue | partitions, views: start, stop |
 //! | [`ticker::Ticker`] | the beat of one arbiter | followers | its followers |
 //!
 //! Handlers turn a message into an input of the core and carry out the effects. What carries data
@@ -16,3 +17,4 @@ pub mod meta;
 pub mod partition;
 pub mod supervisor;
 pub mod ticker;
+pub mod view;

@@ -16,7 +16,7 @@ use alluvium_core::replica::{Applied, Input, Persisted, Reply};
 use alluvium_core::stream::Stream;
 use alluvium_core::time::Time;
 use alluvium_store::{PartitionLog, PartitionView, SegmentWriter, StoreMetrics};
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 pub use append::{Append, Permit};
 pub use handle::{PartitionHandle, Serving};
@@ -109,6 +109,8 @@ pub struct Stop(pub oneshot::Sender<()>);
 /// What a partition actor is started with.
 #[derive(Debug)]
 pub struct PartitionParts {
+    /// Told of each advance of the event log.
+    pub advanced: Arc<watch::Sender<Offset>>,
     /// The stream it belongs to.
     pub stream: Arc<Stream>,
     /// Its place in the stream.
@@ -130,6 +132,7 @@ pub struct PartitionParts {
 /// See the module.
 #[derive(Debug)]
 pub struct PartitionActor {
+    advanced: Arc<watch::Sender<Offset>>,
     stream: Arc<Stream>,
     number: PartitionNumber,
     shell: ReplicaShell<Partition>,
@@ -158,6 +161,7 @@ impl PartitionActor {
     /// Not started yet.
     pub fn new(parts: PartitionParts) -> PartitionActor {
         PartitionActor {
+            advanced: parts.advanced,
             stream: parts.stream,
             number: parts.number,
             shell: parts.shell,

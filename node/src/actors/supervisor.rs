@@ -1,4 +1,6 @@
-//! Starts and stops partitions, so that what runs is what the catalogue says.
+//! Starts and stops partitions and views, so that what runs is what the catalogue says.
+
+mod views;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -6,13 +8,14 @@ use std::sync::Arc;
 use actix::{
     Actor, ActorFutureExt, Addr, ArbiterHandle, AsyncContext, Context, Handler, Message, WrapFuture,
 };
-use alluvium_core::ids::{GroupId, NodeId, PartitionNumber};
+use alluvium_core::ids::{GroupId, NodeId, Offset, PartitionNumber};
 use alluvium_core::meta::MetaOutcome;
 use alluvium_core::partition::Partition;
 use alluvium_core::replica::{Machine, Replica, ReplicaConfig};
 use alluvium_core::stream::Stream;
+use alluvium_core::view::ViewEntry;
 use alluvium_store::{LogWriter, PartitionLog, SegmentWriter, Store, StoreError, StoreMetrics};
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 use super::effects::ReplicaShell;
 use super::meta::ChangeError;
@@ -25,12 +28,16 @@ use crate::clock;
 use crate::streams::{ServedStream, Streams};
 use crate::telemetry::Metrics;
 
-/// Makes this node serve exactly these streams.
+pub use views::{CaughtUp, Meet, StopViews, ViewShop, ViewThread};
+
+/// Makes this node serve exactly these streams and views.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub struct Reconcile {
-    /// The catalogue.
+    /// The streams of the catalogue.
     pub streams: Vec<Arc<Stream>>,
+    /// Its views.
+    pub views: Vec<ViewEntry>,
     /// Who is told when it is done.
     pub then: Option<(MetaOutcome, oneshot::Sender<Result<MetaOutcome, ChangeError>>)>,
     /// Told when the first reconciliation of this life is done.
@@ -58,6 +65,10 @@ pub struct Supervisor {
     pub streams: Arc<Streams>,
     /// Counters.
     pub metrics: Arc<Metrics>,
+    /// Its views.
+    pub shop: ViewShop,
+    /// Its own address, once it runs.
+    pub own: Option<Addr<Supervisor>>,
 }
 
 /// Why a partition was not started; the others are.
@@ -73,6 +84,10 @@ enum StartError {
 
 impl Actor for Supervisor {
     type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        self.own = Some(ctx.address());
+    }
 }
 
 impl Handler<Reconcile> for Supervisor {
@@ -80,15 +95,18 @@ impl Handler<Reconcile> for Supervisor {
 
     fn handle(&mut self, reconcile: Reconcile, ctx: &mut Self::Context) {
         let gone = self.gone(&reconcile.streams);
+        let gone_views = self.shop.take_gone(&reconcile.views);
         let stop = async move {
+            views::stop(&gone_views).await;
             for stream in &gone {
                 for partition in &stream.partitions {
                     partition.stop().await;
                 }
             }
-            gone
+            (gone, gone_views)
         };
-        let done = stop.into_actor(self).map(move |gone, supervisor, _ctx| {
+        let done = stop.into_actor(self).map(move |(gone, gone_views), supervisor, _ctx| {
+            supervisor.remove_views(&gone_views);
             supervisor.remove(&gone);
             supervisor.serve(reconcile);
         });
@@ -119,7 +137,7 @@ impl Supervisor {
         }
     }
 
-    fn serve(&self, reconcile: Reconcile) {
+    fn serve(&mut self, reconcile: Reconcile) {
         let running = self.streams.all();
         let mut served = BTreeMap::new();
         for stream in &reconcile.streams {
@@ -133,8 +151,10 @@ impl Supervisor {
         }
         if reconcile.ready.is_some() {
             self.remove_strangers(&reconcile.streams);
+            self.remove_strange_views(&reconcile.views);
         }
         self.streams.publish(served);
+        self.serve_views(&reconcile.views);
         if let Some((outcome, caller)) = reconcile.then {
             // A caller that left needs no answer.
             let _ = caller.send(Ok(outcome));
@@ -197,7 +217,9 @@ impl Supervisor {
         let (log_stream, segments) = (stream.clone(), stored.segments);
         let log = PartitionLog::open(&self.store, group, log_stream, number, schema, segments)?;
         log.retain(start);
+        let advanced = Arc::new(watch::Sender::new(log.view().end));
         let parts = Parts {
+            advanced: advanced.clone(),
             stream: stream.clone(),
             number,
             replica,
@@ -212,7 +234,7 @@ impl Supervisor {
             PartitionActor::start_in_arbiter(&self.arbiter, move |ctx| parts.into_actor(ctx));
         // Bounded by the number of partitions.
         self.ticker.do_send(Follow(addr.clone().recipient()));
-        Ok(Serving::Running { addr, log })
+        Ok(Serving::Running { addr, log, advanced })
     }
 }
 
@@ -258,6 +280,7 @@ pub fn replica_config(group: GroupId, node: NodeId) -> ReplicaConfig {
 
 /// What crosses to the arbiter's thread.
 struct Parts {
+    advanced: Arc<watch::Sender<Offset>>,
     stream: Arc<Stream>,
     number: PartitionNumber,
     replica: Replica<Partition>,
@@ -276,6 +299,7 @@ impl Parts {
         // One notice for each write of this replica: bounded by what was admitted.
         let notice = Box::new(move |persisted| own.do_send(PersistedNotice(persisted)));
         PartitionActor::new(PartitionParts {
+            advanced: self.advanced,
             stream: self.stream,
             number: self.number,
             shell: ReplicaShell::new(self.replica, self.writer, notice),

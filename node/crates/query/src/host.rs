@@ -228,8 +228,6 @@ pub struct QuarantineRow {
     pub reason: String,
     /// The event as JSON, as far as the view reads it.
     pub event: String,
-    /// When it was set aside, by the log.
-    pub at: Time,
 }
 
 /// One partition at one moment. Rows in `[start, end)`: first the segments in offset order, then

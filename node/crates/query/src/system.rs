@@ -191,7 +191,6 @@ fn quarantine(rows: &[QuarantineRow]) -> Result<RecordBatch, SqlError> {
         .add("offset", big(rows.iter().map(|row| to_i64(row.offset))))
         .add("reason", text(rows.iter().map(|row| row.reason.clone())))
         .add("event", text(rows.iter().map(|row| row.event.clone())))
-        .add("at", time(rows.iter().map(|row| Some(row.at))))
         .build()
 }
 

@@ -373,6 +373,19 @@ impl State {
 }
 
 impl PartitionView {
+    /// Since when the event at this offset has been there, about: of a sealed event, when its segment
+    /// was written. `None` where there is none.
+    #[must_use]
+    pub fn appended_at(&self, offset: Offset) -> Option<Time> {
+        let holds = |first: Offset, end: Offset| first <= offset && offset < end;
+        let mut tail = self.tail.iter();
+        if let Some(batch) = tail.find(|batch| holds(batch.first, batch.end())) {
+            return Some(batch.appended_at);
+        }
+        let segment = self.segments.iter().find(|segment| holds(segment.first, segment.end));
+        segment.map(|segment| segment.created_at)
+    }
+
     /// The rows of the tail in `[start, end)`, without copying.
     #[must_use]
     pub fn tail_rows(&self, start: Offset, end: Offset) -> Vec<RecordBatch> {

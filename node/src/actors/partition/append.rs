@@ -145,6 +145,7 @@ impl PartitionActor {
             self.log
                 .append(appended.first, appended.appended_at, rows)
                 .expect("applied events follow each other and have the stream's schema");
+            self.advanced.send_replace(appended.end);
         }
         for ((reply, _permit), outcome) in callers.into_iter().zip(&appended.parts) {
             // A caller that left needs no answer.

@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use actix::prelude::SendError;
 use actix::{Addr, Handler, Message};
-use alluvium_core::ids::{Epoch, GroupId, PartitionNumber, ProducerId};
+use alluvium_core::ids::{Epoch, GroupId, Offset, PartitionNumber, ProducerId};
 use alluvium_core::partition::ProducerState;
 use alluvium_store::{PartitionLog, PartitionView};
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 use super::{Append, Fence, Inspect, Inspected, PartitionActor, Read, ReadError, Stop};
 use crate::ingest::AppendError;
@@ -35,6 +35,8 @@ pub enum Serving {
         addr: Addr<PartitionActor>,
         /// Tail and segments, readable without the actor.
         log: Arc<PartitionLog>,
+        /// Tells of each advance of the event log.
+        advanced: Arc<watch::Sender<Offset>>,
     },
     /// What is on disk failed its checks: answering from it could be wrong.
     Damaged {
@@ -47,7 +49,7 @@ impl PartitionHandle {
     /// The mailbox, unless the partition is damaged.
     fn addr(&self) -> Result<&Addr<PartitionActor>, String> {
         match &self.serving {
-            Serving::Running { addr, log } => match log.damage() {
+            Serving::Running { addr, log, .. } => match log.damage() {
                 None => Ok(addr),
                 Some(found) => Err(found.to_string()),
             },

@@ -15,6 +15,7 @@ pub mod progress;
 
 use std::io::Write;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use alluvium_core::schema::StreamSchema;
 use alluvium_query::files::FileFormat;
@@ -46,6 +47,10 @@ pub struct IngestArgs {
     #[arg(long, value_name = "ROWS", default_value_t = 10_000)]
     #[arg(value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     pub batch_rows: u64,
+    /// Append at most so many rows a second
+    #[arg(long, value_name = "ROWS")]
+    #[arg(value_parser = clap::value_parser!(u64).range(1..))]
+    pub rate: Option<u64>,
     /// What the files hold, where their names do not say it
     #[arg(long, value_name = "FORMAT", value_parser = input::file_formats())]
     pub file_format: Option<FileFormat>,
@@ -71,6 +76,7 @@ pub async fn run(args: &IngestArgs) -> Result<(), CliError> {
         batches: Batches::new(input, args.batch_rows),
         appender: Appender::new(&client, &args.stream, producer),
         watch: Stopwatch::start(),
+        rate: args.rate,
     };
     run.resume(&name, producer)?;
     let skipped = run.batches.position();
@@ -107,6 +113,8 @@ struct Run {
     batches: Batches,
     appender: Appender,
     watch: Stopwatch,
+    /// Rows a second, where the user bounds them.
+    rate: Option<u64>,
 }
 
 impl Run {
@@ -149,7 +157,9 @@ impl Run {
     /// Sends batches until the input ends. An error here is one of sending.
     async fn send_all(&mut self, producer: Producer) -> Result<Ended, CliError> {
         let mut sequence = producer.next_sequence;
+        let begin = self.batches.position();
         loop {
+            self.wait_turn(self.batches.position() - begin).await;
             let cut = match self.batches.next_cut() {
                 Ok(Some(cut)) => cut,
                 Ok(None) => return Ok(Ended::AtTheEnd),
@@ -166,6 +176,13 @@ impl Run {
             self.acked(appended)?;
             sequence = sequence.next();
         }
+    }
+
+    /// Waits until this many rows are due.
+    async fn wait_turn(&self, rows: u64) {
+        let Some(rate) = self.rate else { return };
+        let due = Duration::from_secs_f64(rows as f64 / rate as f64);
+        tokio::time::sleep(due.saturating_sub(self.watch.elapsed())).await;
     }
 
     /// Counts an ack; false where there was none.

@@ -15,6 +15,7 @@ mod queries;
 mod questions;
 mod report;
 mod start;
+mod views;
 
 use clap::{Parser, Subcommand};
 
@@ -38,6 +39,8 @@ enum What {
     Queries(queries::QueriesOptions),
     /// Start until ready, over sealed rows.
     Start(start::StartOptions),
+    /// Ingest with views, freshness, history, and questions that views answer.
+    Views(views::ViewsOptions),
     /// Memory and CPU of a fresh node that does nothing.
     Idle(start::IdleOptions),
 }
@@ -66,6 +69,7 @@ async fn run(what: What) -> anyhow::Result<()> {
         What::Latency(options) => latency::at_half_load(&options).await,
         What::Queries(options) => queries::run(&options).await,
         What::Start(options) => start::run(&options).await,
+        What::Views(options) => views::run(&options).await,
         What::Idle(options) => start::idle(&options).await,
     }
 }

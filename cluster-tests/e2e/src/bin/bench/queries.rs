@@ -43,6 +43,20 @@ pub struct QueriesOptions {
     pub starts: u32,
 }
 
+impl QueriesOptions {
+    /// Everything as by default, over so many rows.
+    pub fn sealed(rows: u64) -> QueriesOptions {
+        QueriesOptions {
+            rows,
+            reps: 0,
+            partitions: 2,
+            segment_bytes: None,
+            seal_seconds_max: 300,
+            starts: 0,
+        }
+    }
+}
+
 /// Everybody's times for one question, in seconds: us, DuckDB on Parquet, DuckDB's tables.
 #[derive(Default)]
 struct Times {
@@ -103,7 +117,7 @@ pub async fn sealed_node(options: &QueriesOptions) -> Result<Node> {
     Ok(node)
 }
 
-async fn peer(mode: &str, rows: u64) -> Result<Worker> {
+pub async fn peer(mode: &str, rows: u64) -> Result<Worker> {
     let scratch = tempfile::tempdir()?;
     let events = scratch.path().join("events.parquet");
     let dimension = scratch.path().join("hosts.parquet");

@@ -480,7 +480,6 @@ impl Streams {
                         offset: event.offset,
                         reason: event.reason.clone(),
                         event: json(&event.event)?,
-                        at: Time(0),
                     });
                 }
             }

@@ -32,6 +32,6 @@ pub use definition::{
 pub use error::{CorruptState, DefinitionError, FoldError, StoredError};
 pub use merge::Merge;
 pub use read::{Changes, Keys};
-pub use row::Counts;
+pub use row::{Counts, StoredProgress};
 pub use state::{Folded, Limits, Progress, QUARANTINED_MAX, ViewState};
 pub use stored::{Checkpoint, KeyRange, Quarantined, StoredGroups, group_hash};

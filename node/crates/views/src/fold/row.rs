@@ -44,6 +44,28 @@ impl Counts {
     }
 }
 
+/// What a stored row says to those who do not open it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StoredProgress {
+    /// Everything before it is folded.
+    pub next: Offset,
+    /// Of the groups stored with it: the wrapping sum of their [`super::group_hash`].
+    pub digest: u128,
+}
+
+impl StoredProgress {
+    /// Of the row that a checkpoint stored.
+    ///
+    /// # Errors
+    /// When it is none.
+    pub fn of(row: &[u8]) -> Result<StoredProgress, CorruptState> {
+        let fingerprint = row.get(2..10).ok_or(CorruptState::Malformed)?;
+        let fingerprint = u64::from_le_bytes(fingerprint.try_into().expect("eight bytes"));
+        let row = Row::decode(row, fingerprint)?;
+        Ok(StoredProgress { next: row.next, digest: row.digest })
+    }
+}
+
 /// What is stored beside the groups.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Row {

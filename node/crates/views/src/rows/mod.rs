@@ -18,6 +18,7 @@ mod misfit;
 mod number;
 mod payload;
 mod pieces;
+mod shown;
 mod split;
 #[cfg(test)]
 mod tests;
@@ -30,6 +31,7 @@ pub use ipc::{decode_ipc, decode_ipc_joined};
 pub use json::{decode_json, decode_json_joined};
 pub use payload::{CorruptPayload, decode_payload, encode_payload, own_bytes};
 pub use pieces::{concat, keep};
+pub use shown::to_json;
 pub use split::{deal, partitions_of, split};
 
 /// Events one batch may have: with one byte each they would still be a megabyte, and the work on

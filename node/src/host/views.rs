@@ -1,0 +1,304 @@
+//! Views as the SQL engine sees them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use alluvium_core::ids::{Offset, PartitionNumber};
+use alluvium_core::meta::MetaCommand;
+use alluvium_core::stream::Frontier;
+use alluvium_core::time::Time;
+use alluvium_core::view::{View, ViewDefinition};
+use alluvium_query::host::{
+    Freshness, HostError, QuarantineRow, ViewChange, ViewPartition, ViewRead, ViewRow,
+};
+use alluvium_query::views::Maintained;
+use alluvium_views::fold::{Keys, Merge};
+
+use super::{NodeHost, cut_of, read_error};
+use crate::clock;
+use crate::streams::ServedStream;
+use crate::views::{Audited, Condition, ServedView, ViewPart, ViewReadError};
+
+/// Quarantined events shown of one view: the newest.
+const QUARANTINE_ROWS_MAX: usize = 1_000;
+
+impl NodeHost {
+    pub(super) async fn create(
+        &self,
+        definition: ViewDefinition,
+        if_not_exists: bool,
+        or_replace: bool,
+    ) -> Result<(), HostError> {
+        let created_at = clock::now();
+        let command = MetaCommand::CreateView { definition, if_not_exists, or_replace, created_at };
+        self.change_views(command).await
+    }
+
+    pub(super) async fn alter(&self, name: &str, change: ViewChange) -> Result<(), HostError> {
+        let name = name.to_string();
+        let command = match change {
+            ViewChange::Rebuild => MetaCommand::RebuildView { name, created_at: clock::now() },
+            ViewChange::Resume => MetaCommand::ResumeView { name },
+            ViewChange::Cancel => MetaCommand::CancelView { name },
+        };
+        self.change_views(command).await
+    }
+
+    /// Proposes a change; an outcome that refuses it becomes an error.
+    pub(super) async fn change_views(&self, command: MetaCommand) -> Result<(), HostError> {
+        self.change(command).await.map(|_| ())
+    }
+
+    /// A life of a view with what it folds.
+    fn served_view(&self, view: &View) -> Result<Arc<ServedView>, HostError> {
+        let name = || view.definition.name.clone();
+        let served = self.views.life(view.id);
+        served.ok_or_else(|| HostError::UnknownView { name: name() })
+    }
+
+    /// Groups of a view, as fresh as asked.
+    pub(crate) async fn read_groups(
+        &self,
+        view: &View,
+        freshness: &Freshness,
+        keys: Keys,
+    ) -> Result<ViewRead, HostError> {
+        let served = self.served_view(view)?;
+        let (maintained, parts) = running(&served)?;
+        self.wait_for(maintained, &parts, freshness).await?;
+        let definition = Arc::clone(&maintained.definition);
+        let disjoint = maintained.disjoint;
+        let read = move || read(&definition, disjoint, &parts, &keys);
+        // Groups that left memory are read from files.
+        let read = tokio::task::spawn_blocking(read).await;
+        read.map_err(unavailable)?
+    }
+
+    /// Waits until each part has folded what was asked for.
+    async fn wait_for(
+        &self,
+        maintained: &Maintained,
+        parts: &[Arc<ViewPart>],
+        freshness: &Freshness,
+    ) -> Result<(), HostError> {
+        let stream = &maintained.stream;
+        let served = self.served(stream)?;
+        let views = futures::future::try_join_all(served.partitions.iter().map(|p| p.read()));
+        let views = views.await.map_err(|error| read_error(&served, &error))?;
+        for ((handle, view), part) in served.partitions.iter().zip(&views).zip(parts) {
+            let end = cut_of(stream, handle, view, freshness)?;
+            part.reach(end).await.map_err(view_error)?;
+            if matches!(freshness, Freshness::AsOf(_)) && part.status().next != end {
+                return Err(as_of_error(part, end));
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) async fn audit(&self, view: &View) -> Result<Vec<ViewPartition>, HostError> {
+        let served = self.served_view(view)?;
+        let (maintained, parts) = running(&served)?;
+        self.wait_for(maintained, &parts, &Freshness::Linearizable).await?;
+        let mut partitions = Vec::with_capacity(parts.len());
+        for part in parts {
+            let quarantined = self.quarantined(view, part.partition())?;
+            let audited = tokio::task::spawn_blocking(move || audit_part(&part)).await;
+            let audited = audited.map_err(unavailable)??;
+            partitions.push(ViewPartition { quarantined, ..audited });
+        }
+        Ok(partitions)
+    }
+
+    /// Offsets of the events that a view set aside in one partition.
+    fn quarantined(
+        &self,
+        view: &View,
+        partition: PartitionNumber,
+    ) -> Result<Vec<Offset>, HostError> {
+        let rows = self.store.views().quarantine(view.id, usize::MAX).map_err(unavailable)?;
+        let rows = rows.into_iter().filter(|row| row.place.partition == partition);
+        Ok(rows.map(|row| row.event.offset).collect())
+    }
+
+    pub(super) fn rows_of_views(&self) -> Vec<ViewRow> {
+        let mut rows = Vec::new();
+        for entry in self.views.all().values() {
+            for served in std::iter::once(&entry.current).chain(&entry.next) {
+                rows.extend(self.rows_of_view(served));
+            }
+        }
+        rows
+    }
+
+    fn rows_of_view(&self, served: &ServedView) -> Vec<ViewRow> {
+        let maintained =
+            served.compiled.as_ref().ok().and_then(|compiled| compiled.maintained.as_ref());
+        let Some(maintained) = maintained else {
+            return vec![unfolded_row(served)];
+        };
+        let name = &maintained.stream.definition.name;
+        let stream = self.streams.get(name);
+        let parts = served.parts.iter().zip(0..);
+        let rows = parts.map(|(part, number)| match part {
+            Ok(part) => part_row(served, part, name, stream.as_deref()),
+            Err(reason) => ViewRow {
+                stream: Some(name.clone()),
+                partition: PartitionNumber(number),
+                state: format!("parked: {reason}"),
+                last_error: Some(reason.clone()),
+                ..unfolded_row(served)
+            },
+        });
+        rows.collect()
+    }
+
+    pub(super) fn rows_of_quarantine(&self) -> Result<Vec<QuarantineRow>, HostError> {
+        let mut rows = Vec::new();
+        for (name, entry) in self.views.all().iter() {
+            let stream = entry.current.compiled.as_ref().ok().and_then(|c| c.maintained.as_ref());
+            let Some(stream) = stream.map(|m| m.stream.definition.name.clone()) else { continue };
+            let found = self.store.views().quarantine(entry.current.view.id, QUARANTINE_ROWS_MAX);
+            let found = found.map_err(unavailable)?;
+            rows.extend(found.into_iter().map(|row| QuarantineRow {
+                view: name.clone(),
+                stream: stream.clone(),
+                partition: row.place.partition,
+                offset: row.event.offset,
+                reason: row.event.reason,
+                event: String::from_utf8_lossy(&row.event.event).into_owned(),
+            }));
+        }
+        Ok(rows)
+    }
+}
+
+/// What a view folds, and its parts, if all of them run.
+fn running(served: &ServedView) -> Result<(&Maintained, Vec<Arc<ViewPart>>), HostError> {
+    let name = &served.view.definition.name;
+    let unavailable =
+        |reason: &String| HostError::Unavailable { reason: format!("view \"{name}\": {reason}") };
+    let compiled = served.compiled.as_ref().map_err(unavailable)?;
+    let Some(maintained) = &compiled.maintained else {
+        let reason = format!("view \"{name}\" folds no stream of its own");
+        return Err(HostError::Invalid { reason });
+    };
+    let parts = served.parts.iter().map(|part| part.clone().map_err(|r| unavailable(&r)));
+    Ok((maintained, parts.collect::<Result<Vec<_>, _>>()?))
+}
+
+fn read(
+    definition: &Arc<alluvium_views::fold::Definition>,
+    disjoint: bool,
+    parts: &[Arc<ViewPart>],
+    keys: &Keys,
+) -> Result<ViewRead, HostError> {
+    let mut frontier = Frontier::default();
+    let definition = Arc::clone(definition);
+    let merge = if disjoint { Merge::disjoint(definition) } else { Merge::new(definition) };
+    let mut merge = merge.map_err(finish_error)?;
+    for part in parts {
+        let next = part.read(keys, &mut merge).map_err(view_error)?;
+        frontier.0.insert(part.partition(), next);
+    }
+    let batches = merge.finish().map_err(finish_error)?;
+    Ok(ViewRead { batches, frontier })
+}
+
+fn finish_error(error: impl std::fmt::Display) -> HostError {
+    HostError::Invalid { reason: error.to_string() }
+}
+
+fn audit_part(part: &ViewPart) -> Result<ViewPartition, HostError> {
+    let Audited { progress, batches, digest, digest_read, damage } =
+        part.audit().map_err(view_error)?;
+    Ok(ViewPartition {
+        partition: part.partition(),
+        start: progress.start,
+        next: progress.next,
+        watermark: progress.watermark.map(Time),
+        digest,
+        digest_read,
+        batches,
+        quarantined: Vec::new(),
+        damage,
+    })
+}
+
+fn unavailable(error: impl std::fmt::Display) -> HostError {
+    HostError::Unavailable { reason: error.to_string() }
+}
+
+fn view_error(error: ViewReadError) -> HostError {
+    HostError::Unavailable { reason: error.to_string() }
+}
+
+fn as_of_error(part: &ViewPart, end: Offset) -> HostError {
+    HostError::OutOfRange {
+        reason: format!(
+            "view \"{}\" has passed offset {end} of partition {} and keeps no older answers; ask its \
+             query over the stream as of then",
+            part.name(),
+            part.partition()
+        ),
+    }
+}
+
+fn unfolded_row(served: &ServedView) -> ViewRow {
+    let broken = served.compiled.as_ref().err();
+    ViewRow {
+        view: served.view.definition.name.clone(),
+        stream: None,
+        partition: PartitionNumber(0),
+        state: broken.map_or("serving".into(), |reason| format!("parked: {reason}")),
+        next_offset: Offset::ZERO,
+        lag_events: 0,
+        lag: Duration::ZERO,
+        groups: 0,
+        state_bytes: 0,
+        folded: 0,
+        filtered: 0,
+        expired: 0,
+        quarantined: 0,
+        watermark: None,
+        last_error: broken.cloned(),
+        id: served.view.id.0,
+    }
+}
+
+fn part_row(
+    served: &ServedView,
+    part: &ViewPart,
+    stream: &str,
+    source: Option<&ServedStream>,
+) -> ViewRow {
+    let (status, progress) = (part.status(), part.progress());
+    let log = source.and_then(|source| source.partitions[part.partition().0 as usize].log());
+    let view = log.map(|log| log.view());
+    let end = view.as_ref().map_or(progress.next, |view| view.end);
+    let lag_events = end.0.saturating_sub(progress.next.0);
+    let waiting = view.as_ref().and_then(|view| view.appended_at(progress.next));
+    let lag = waiting.map_or(Duration::ZERO, |since| clock::now().since(since));
+    let (state, last_error) = match &status.condition {
+        Condition::Building => ("building".to_string(), None),
+        Condition::Serving => ("serving".to_string(), None),
+        Condition::Stopped => ("stopped".to_string(), None),
+        Condition::Parked { reason } => (format!("parked: {reason}"), Some(reason.clone())),
+    };
+    ViewRow {
+        stream: Some(stream.into()),
+        partition: part.partition(),
+        state,
+        next_offset: progress.next,
+        lag_events,
+        lag,
+        groups: progress.groups,
+        state_bytes: progress.resident_bytes as u64,
+        folded: progress.counts.folded,
+        filtered: progress.counts.filtered,
+        expired: progress.counts.expired,
+        quarantined: progress.counts.quarantined,
+        watermark: progress.watermark.map(Time),
+        last_error,
+        ..unfolded_row(served)
+    }
+}
