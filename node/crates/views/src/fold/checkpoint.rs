@@ -13,8 +13,8 @@ use xxhash_rust::xxh3::xxh3_128;
 const EVICT_TO: f64 = 0.75;
 
 impl ViewState {
-    /// What has changed since the last one, to be stored as one. Windows past retention are dropped.
-    /// [`ViewState::stored`] must be called once it is in the database; when it cannot be stored,
+    /// What has changed since the last one, to be stored as one. Windows past retention are
+    /// dropped. [`ViewState::stored`] must be called once it is in the database; when it cannot be stored,
     /// the state is opened again.
     ///
     /// # Errors
@@ -119,6 +119,7 @@ impl ViewState {
             self.row.groups -= u64::from(self.resident.slots[slot].changed_at != 0);
             self.resident.slots[slot].mark = Mark::Gone;
             self.resident.table.remove(number);
+            self.sessions.dropped();
         }
         if was_stored && !is_session {
             checkpoint.delete_ranges.push(range);
@@ -179,7 +180,7 @@ impl ViewState {
     /// Puts the groups out of memory that were not met for longest, while there are too many. Those
     /// that have changed since the last checkpoint stay.
     pub(super) fn evict(&mut self) {
-        let bytes = self.resident.bytes();
+        let bytes = self.bytes();
         if self.in_flight || bytes <= self.limits.resident_bytes_max {
             return;
         }

@@ -70,7 +70,14 @@ impl Layout {
     /// Empty states, one object for each aggregate.
     pub(super) fn states(&self) -> Result<Vec<Box<dyn States>>, DefinitionError> {
         let aggregates = self.definition.aggregates.iter();
-        Ok(aggregates.map(|column| column.call.states()).collect::<Result<_, _>>()?)
+        let states = aggregates.map(|column| {
+            #[cfg(test)]
+            if let Some(states) = super::tests::states_of(column) {
+                return Ok(states);
+            }
+            column.call.states()
+        });
+        Ok(states.collect::<Result<_, _>>()?)
     }
 
     /// The gap of its sessions, if it has them.
@@ -204,8 +211,8 @@ impl WindowLayout {
         if self.unit < 0 { value.div_euclid(-self.unit) } else { value.saturating_mul(self.unit) }
     }
 
-    /// When the window is over that starts at `time`; of a pane, the last window that it is part of;
-    /// of a session, after the event at `time`.
+    /// When the window is over that starts at `time`; of a pane, the last window that it is part
+    /// of; of a session, after the event at `time`.
     pub(super) fn end(&self, time: i64) -> i64 {
         match self.kind {
             WindowKind::Tumble { size } => time.saturating_add(size),

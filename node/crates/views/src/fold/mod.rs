@@ -26,6 +26,9 @@ mod session;
 mod state;
 mod stored;
 
+#[cfg(test)]
+mod tests;
+
 pub use definition::{
     AggregateColumn, Definition, Evaluate, EvaluateError, GroupBy, Window, WindowKind,
 };

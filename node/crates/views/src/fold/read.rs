@@ -35,8 +35,8 @@ pub struct Changes {
 }
 
 impl ViewState {
-    /// Adds groups to `into`. Those past retention are left out. Of hopping windows, ranges and keys
-    /// are those of whole windows.
+    /// Adds groups to `into`. Those past retention are left out. Of hopping windows, ranges and
+    /// keys are those of whole windows.
     ///
     /// # Errors
     /// See [`FoldError`]; the state is as it was.

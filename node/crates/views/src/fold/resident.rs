@@ -102,7 +102,7 @@ impl Resident {
         self.table.bytes() + states + self.slots.capacity() * slot + lasts
     }
 
-    /// Appends the slots of these keys to `slots`. The slots from `len` before on are new and empty.
+    /// Appends the slots of these keys to `slots`. Slots that were not there before are empty.
     pub(super) fn intern(&mut self, keys: &Encoded, slots: &mut Vec<u32>, clock: u32) {
         self.table.intern(keys, slots);
         self.grow(clock);

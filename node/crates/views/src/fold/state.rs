@@ -114,6 +114,7 @@ impl ViewState {
             None => Row::new(fingerprint, start),
         };
         let resident = Resident::new(&layout, layout.states()?);
+        let first = row.next.0;
         Ok(ViewState {
             layout: Arc::new(layout),
             limits,
@@ -124,7 +125,7 @@ impl ViewState {
             dirty: Vec::new(),
             in_flight: false,
             quarantined: Vec::new(),
-            sessions: Sessions::default(),
+            sessions: Sessions::new(first),
             clock: 0,
             broken: false,
             #[cfg(test)]
@@ -145,7 +146,7 @@ impl ViewState {
             counts: self.row.counts,
             groups: self.row.groups,
             resident_groups: self.resident.table.live(),
-            resident_bytes: self.resident.bytes(),
+            resident_bytes: self.bytes(),
             dirty_groups: self.dirty.len(),
             digest: self.row.digest,
         }
@@ -180,8 +181,12 @@ impl ViewState {
         self.guard(result)?;
         Ok(Folded {
             counts: self.row.counts.since(before),
-            checkpoint_due: self.limits.resident_bytes_max < self.resident.bytes(),
+            checkpoint_due: self.limits.resident_bytes_max < self.bytes(),
         })
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        self.resident.bytes() + self.sessions.bytes()
     }
 
     pub(super) fn check(&self) -> Result<(), FoldError> {

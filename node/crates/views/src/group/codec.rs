@@ -2,10 +2,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{
-    Array, ArrayRef, AsArray, BinaryArray, BinaryViewArray, BooleanArray, FixedSizeBinaryArray,
-    LargeBinaryArray, LargeStringArray, PrimitiveArray, StringArray, StringViewArray,
-};
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, PrimitiveArray};
 use arrow::buffer::NullBuffer;
 use arrow::datatypes::{
     ArrowPrimitiveType, DataType, Date32Type, Date64Type, Decimal32Type, Decimal64Type,
@@ -17,15 +14,11 @@ use arrow::datatypes::{
     TimestampNanosecondType, TimestampSecondType, UInt8Type, UInt16Type, UInt32Type, UInt64Type,
 };
 
+use super::text::{Texts, is_text, put_text, text_len, texts, unescape};
 use super::value::KeyValue;
 
 const NULL: u8 = 0;
 const VALUE: u8 = 1;
-/// Ends text and bytes; less than [`ESCAPED`], so that the shorter one comes first.
-const END: u8 = 1;
-/// After a zero that belongs to the value.
-const ESCAPED: u8 = 0xFF;
-
 /// Calls a macro with the Arrow type of a primitive data type that keys may have.
 macro_rules! by_primitive {
     ($data_type:expr => ($each:ident), $($rest:tt)*) => {
@@ -229,19 +222,6 @@ impl KeyCodec {
     }
 }
 
-fn is_text(data_type: &DataType) -> bool {
-    matches!(
-        data_type,
-        DataType::Utf8
-            | DataType::LargeUtf8
-            | DataType::Utf8View
-            | DataType::Binary
-            | DataType::LargeBinary
-            | DataType::BinaryView
-            | DataType::FixedSizeBinary(_)
-    )
-}
-
 /// The width of a value that is not null, where all have the same.
 fn width(data_type: &DataType) -> Option<usize> {
     macro_rules! width_of {
@@ -253,45 +233,6 @@ fn width(data_type: &DataType) -> Option<usize> {
         data_type => (width_of),
         DataType::Boolean => Some(1),
         _ => None,
-    }
-}
-
-/// The values of an array of text or bytes.
-enum Texts<'a> {
-    Utf8(&'a StringArray),
-    LargeUtf8(&'a LargeStringArray),
-    Utf8View(&'a StringViewArray),
-    Binary(&'a BinaryArray),
-    LargeBinary(&'a LargeBinaryArray),
-    BinaryView(&'a BinaryViewArray),
-    Fixed(&'a FixedSizeBinaryArray),
-}
-
-impl<'a> Texts<'a> {
-    fn of(array: &'a ArrayRef) -> Texts<'a> {
-        match array.data_type() {
-            DataType::Utf8 => Texts::Utf8(array.as_string()),
-            DataType::LargeUtf8 => Texts::LargeUtf8(array.as_string()),
-            DataType::Utf8View => Texts::Utf8View(array.as_string_view()),
-            DataType::Binary => Texts::Binary(array.as_binary()),
-            DataType::LargeBinary => Texts::LargeBinary(array.as_binary()),
-            DataType::BinaryView => Texts::BinaryView(array.as_binary_view()),
-            DataType::FixedSizeBinary(_) => Texts::Fixed(array.as_fixed_size_binary()),
-            other => unreachable!("a key column of type {other} is refused when the codec is made"),
-        }
-    }
-
-    #[inline]
-    fn value(&self, row: usize) -> &'a [u8] {
-        match self {
-            Texts::Utf8(array) => array.value(row).as_bytes(),
-            Texts::LargeUtf8(array) => array.value(row).as_bytes(),
-            Texts::Utf8View(array) => array.value(row).as_bytes(),
-            Texts::Binary(array) => array.value(row),
-            Texts::LargeBinary(array) => array.value(row),
-            Texts::BinaryView(array) => array.value(row),
-            Texts::Fixed(array) => array.value(row),
-        }
     }
 }
 
@@ -361,27 +302,6 @@ fn put_column(array: &ArrayRef, descending: bool, bytes: &mut [u8], places: &mut
     }
 }
 
-#[inline]
-fn put_text(text: &[u8], out: &mut [u8]) -> usize {
-    let mut place = text.len();
-    if text.contains(&0) {
-        place = 0;
-        for &byte in text {
-            out[place] = byte;
-            place += 1;
-            if byte == 0 {
-                out[place] = ESCAPED;
-                place += 1;
-            }
-        }
-    } else {
-        out[..place].copy_from_slice(text);
-    }
-    out[place] = 0;
-    out[place + 1] = END;
-    place + 2
-}
-
 /// The ordered forms of a column of at most eight bytes; nothing is said of nulls.
 fn small(array: &ArrayRef) -> Vec<u64> {
     macro_rules! small_of {
@@ -424,19 +344,6 @@ fn split_value<'a>(column: &KeyColumn, rest: &mut &'a [u8]) -> Result<Option<&'a
     let (value, after) = after.split_at_checked(length).ok_or(KeyError::Malformed)?;
     *rest = after;
     Ok(Some(value))
-}
-
-/// The length of a text's form, its end included.
-fn text_len(bytes: &[u8], flip: u8) -> Option<usize> {
-    let mut place = 0;
-    loop {
-        place += bytes[place..].iter().position(|&byte| byte == flip)?;
-        match bytes.get(place + 1)? ^ flip {
-            END => return Some(place + 2),
-            ESCAPED => place += 2,
-            _ => return None,
-        }
-    }
 }
 
 fn take_column(column: &KeyColumn, rest: &mut [&[u8]]) -> Result<ArrayRef, KeyError> {
@@ -483,43 +390,6 @@ fn take_column(column: &KeyColumn, rest: &mut [&[u8]]) -> Result<ArrayRef, KeyEr
             })?;
             return texts(&column.data_type, &values);
         }
-    };
-    Ok(array)
-}
-
-/// A text's form without what was added to it.
-fn unescape(form: &[u8]) -> Vec<u8> {
-    let form = &form[..form.len() - 2];
-    let mut text = Vec::with_capacity(form.len());
-    let mut after_zero = false;
-    for &byte in form {
-        if !after_zero {
-            text.push(byte);
-        }
-        after_zero = !after_zero && byte == 0;
-    }
-    text
-}
-
-fn texts(data_type: &DataType, values: &[Option<Vec<u8>>]) -> Result<ArrayRef, KeyError> {
-    let bytes = values.iter().map(Option::as_deref);
-    let strings = || {
-        values.iter().map(|value| {
-            value.as_deref().map(std::str::from_utf8).transpose().map_err(|_| KeyError::Malformed)
-        })
-    };
-    let array: ArrayRef = match data_type {
-        DataType::Utf8 => Arc::new(strings().collect::<Result<StringArray, _>>()?),
-        DataType::LargeUtf8 => Arc::new(strings().collect::<Result<LargeStringArray, _>>()?),
-        DataType::Utf8View => Arc::new(strings().collect::<Result<StringViewArray, _>>()?),
-        DataType::Binary => Arc::new(bytes.collect::<BinaryArray>()),
-        DataType::LargeBinary => Arc::new(bytes.collect::<LargeBinaryArray>()),
-        DataType::BinaryView => Arc::new(bytes.collect::<BinaryViewArray>()),
-        DataType::FixedSizeBinary(size) => Arc::new(
-            FixedSizeBinaryArray::try_from_sparse_iter_with_size(bytes, *size)
-                .map_err(|_| KeyError::Malformed)?,
-        ),
-        other => return Err(KeyError::Type(other.clone())),
     };
     Ok(array)
 }

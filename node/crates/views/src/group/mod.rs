@@ -19,8 +19,8 @@
 //! | interval | its fields as signed numbers, months first |
 //! | text, bytes | each `00` as `00 FF`; then `00 01` |
 //!
-//! Two values that SQL takes for one have one form: `-0.0` is written as `0.0`, and every NaN as the
-//! positive quiet one. In a descending column every byte is flipped.
+//! Two values that SQL takes for one have one form: `-0.0` is written as `0.0`, and every NaN as
+//! the positive quiet one. In a descending column every byte is flipped.
 //!
 //! Invariants: bytes compare as the rows do, column by column, nulls first; different rows have
 //! different bytes, none the beginning of another's; the key of some leading columns is the
@@ -28,7 +28,11 @@
 
 mod codec;
 mod table;
+mod text;
 mod value;
+
+#[cfg(test)]
+mod tests;
 
 pub(crate) use codec::Encoded;
 pub use codec::{KeyCodec, KeyColumn, KeyError};
