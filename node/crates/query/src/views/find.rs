@@ -9,6 +9,7 @@ use datafusion::common::tree_node::{Transformed, TreeNodeRecursion};
 use datafusion::logical_expr::{Distinct, Expr, LogicalPlan, TableScan};
 
 use crate::error::SqlError;
+use crate::views::maintain::text;
 use crate::views::placeholder::stream_of;
 
 /// What between an aggregate and the events keeps it from being maintained.
@@ -194,8 +195,7 @@ fn several(last: &LogicalPlan, others: &[LogicalPlan]) -> SqlError {
 /// A part as a person would find it in the text.
 fn named(part: &LogicalPlan) -> String {
     let list = |exprs: &[Expr]| {
-        let names: Vec<String> =
-            exprs.iter().map(|expr| expr.human_display().to_string()).collect();
+        let names: Vec<String> = exprs.iter().map(text).collect();
         names.join(", ")
     };
     let stream = |input: &LogicalPlan| {

@@ -13,8 +13,10 @@ use arrow::datatypes::{DataType, Schema, SchemaRef};
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{Column, DFSchema, DFSchemaRef};
 use datafusion::execution::{FunctionRegistry, SessionState};
+use datafusion::logical_expr::simplify::SimplifyContext;
 use datafusion::logical_expr::utils::conjunction;
 use datafusion::logical_expr::{Distinct, Expr, ExprSchemable, LogicalPlan};
+use datafusion::optimizer::simplify_expressions::ExprSimplifier;
 use datafusion::physical_expr::PhysicalExpr;
 
 use crate::error::SqlError;
@@ -57,6 +59,12 @@ impl Physical {
         expr: Expr,
         schema: &DFSchema,
     ) -> Result<Physical, SqlError> {
+        // Some functions run only in the form that the simplifier gives them.
+        let context = SimplifyContext::builder()
+            .with_schema(Arc::new(schema.clone()))
+            .with_config_options(Arc::clone(state.config_options()))
+            .build();
+        let expr = ExprSimplifier::new(context).simplify(expr)?;
         Ok(Physical(state.create_physical_expr(expr, schema)?))
     }
 }
@@ -309,8 +317,11 @@ fn names(schema: &DFSchema) -> Vec<String> {
     names
 }
 
-fn text(expr: &Expr) -> String {
-    expr.clone().unalias().human_display().to_string()
+/// An expression as a person would write it.
+pub(crate) fn text(expr: &Expr) -> String {
+    let text = expr.clone().unalias().human_display().to_string();
+    // The planner counts ones.
+    text.replace("count(1)", "count(*)").replace("count(Int64(1))", "count(*)")
 }
 
 /// FNV-1a over what decides the form of stored groups. Not over the expressions: they decide the

@@ -11,5 +11,6 @@ mod pruning;
 mod statements;
 mod types;
 mod view_properties;
+mod view_statements;
 mod views;
 mod world;

@@ -254,6 +254,8 @@ async fn run_case(world: &World, seed: u64) {
     let order = order.join(", ");
     let live = ask(world, &format!("SELECT * FROM v ORDER BY {order}")).await;
     let asked = ask(world, &format!("{query} ORDER BY {order}")).await;
+    let aside = world.rows("SELECT * FROM system.quarantine LIMIT 1").await;
+    assert_eq!(aside, "", "{context}");
     assert_same(&live, &asked, &context);
     let digests = audit(world, &context).await;
     world.host.fold_as(settings(&mut random));
