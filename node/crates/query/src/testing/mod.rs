@@ -5,6 +5,7 @@
 //! them (log columns, `_offset`, `_appended_at`, exact statistics), so every path of the scan is
 //! the real one. It is not durable, not replicated, and knows no producers.
 
+mod view_rows;
 mod views;
 
 use std::collections::BTreeMap;

@@ -15,12 +15,9 @@ use alluvium_views::fold::{
     ViewState, group_hash,
 };
 use arrow::array::RecordBatch;
-use arrow::json::LineDelimitedWriter;
 
 use super::{Streams, unavailable};
-use crate::host::{
-    HostError, QuarantineRow, ViewCatalogue, ViewChange, ViewPartition, ViewRead, ViewRow,
-};
+use crate::host::{HostError, ViewCatalogue, ViewChange, ViewPartition, ViewRead};
 use crate::views::{Maintained, ViewCompiler};
 
 /// How events are cut up on their way into views.
@@ -92,18 +89,18 @@ impl StoredGroups for MemGroups {
 pub(super) struct KeptView {
     pub(super) entry: ViewEntry,
     /// Of a view that folds a stream.
-    folding: Option<(Maintained, Vec<Folding>)>,
+    pub(super) folding: Option<(Maintained, Vec<Folding>)>,
 }
 
 /// One partition of one view.
 #[derive(Debug)]
-struct Folding {
-    state: ViewState,
+pub(super) struct Folding {
+    pub(super) state: ViewState,
     stored: MemGroups,
     row: Option<Vec<u8>>,
-    quarantined: Vec<Quarantined>,
+    pub(super) quarantined: Vec<Quarantined>,
     unstored: usize,
-    parked: Option<String>,
+    pub(super) parked: Option<String>,
 }
 
 impl Folding {
@@ -120,7 +117,7 @@ impl Folding {
         })
     }
 
-    fn checkpoint(&mut self) -> Result<(), HostError> {
+    pub(super) fn checkpoint(&mut self) -> Result<(), HostError> {
         let checkpoint = self.state.checkpoint(&self.stored).map_err(unavailable)?;
         self.stored.apply(&checkpoint);
         self.row = Some(checkpoint.row);
@@ -199,7 +196,7 @@ impl KeptView {
     }
 
     /// Folds up to these ends; without them, everything.
-    fn advance(
+    pub(super) fn advance(
         &mut self,
         streams: &StreamsOnly<'_>,
         ends: Option<&Frontier>,
@@ -290,12 +287,12 @@ impl KeptView {
 }
 
 /// The streams beside the views that are being changed.
-struct StreamsOnly<'a> {
-    by_name: &'a BTreeMap<String, super::Kept>,
-    settings: &'a FoldSettings,
+pub(super) struct StreamsOnly<'a> {
+    pub(super) by_name: &'a BTreeMap<String, super::Kept>,
+    pub(super) settings: &'a FoldSettings,
 }
 
-fn count(rows: u64) -> usize {
+pub(super) fn count(rows: u64) -> usize {
     usize::try_from(rows).expect("rows of a batch are counted in a usize")
 }
 
@@ -422,70 +419,6 @@ impl Streams {
             change(value);
         }
     }
-
-    pub(super) fn view_rows(&mut self) -> Result<Vec<ViewRow>, HostError> {
-        let mut rows = Vec::new();
-        let streams = StreamsOnly { by_name: &self.by_name, settings: &self.settings };
-        for (name, kept) in &mut self.views {
-            kept.advance(&streams, None)?;
-            let Some((maintained, foldings)) = &kept.folding else {
-                continue;
-            };
-            let stream = maintained.stream.definition.name.clone();
-            for (number, folding) in (0..).map(PartitionNumber).zip(foldings) {
-                let progress = folding.state.progress();
-                let state = match &folding.parked {
-                    Some(reason) => format!("parked: {reason}"),
-                    None => "serving".into(),
-                };
-                let end = streams.by_name[&stream].partitions[count(u64::from(number.0))].end;
-                rows.push(ViewRow {
-                    view: name.clone(),
-                    stream: Some(stream.clone()),
-                    partition: number,
-                    state,
-                    next_offset: progress.next,
-                    lag_events: end.since(progress.next),
-                    lag: std::time::Duration::ZERO,
-                    groups: progress.groups,
-                    state_bytes: u64::try_from(progress.resident_bytes).unwrap_or(u64::MAX),
-                    folded: progress.counts.folded,
-                    filtered: progress.counts.filtered,
-                    expired: progress.counts.expired,
-                    quarantined: progress.counts.quarantined,
-                    watermark: progress.watermark.map(Time),
-                    last_error: folding.parked.clone(),
-                    id: kept.entry.current.id.0,
-                });
-            }
-        }
-        Ok(rows)
-    }
-
-    pub(super) fn quarantine_rows(&mut self) -> Result<Vec<QuarantineRow>, HostError> {
-        let streams = StreamsOnly { by_name: &self.by_name, settings: &self.settings };
-        let mut rows = Vec::new();
-        for (name, kept) in &mut self.views {
-            kept.advance(&streams, None)?;
-            let Some((maintained, foldings)) = &mut kept.folding else {
-                continue;
-            };
-            for (number, folding) in (0..).map(PartitionNumber).zip(foldings) {
-                folding.checkpoint()?;
-                for event in &folding.quarantined {
-                    rows.push(QuarantineRow {
-                        view: name.clone(),
-                        stream: maintained.stream.definition.name.clone(),
-                        partition: number,
-                        offset: event.offset,
-                        reason: event.reason.clone(),
-                        event: json(&event.event)?,
-                    });
-                }
-            }
-        }
-        Ok(rows)
-    }
 }
 
 /// A view that was folded as far as was asked.
@@ -502,12 +435,4 @@ impl ViewAt<'_> {
     pub(super) fn audit(&mut self) -> Result<Vec<ViewPartition>, HostError> {
         self.0.audit()
     }
-}
-
-fn json(event: &RecordBatch) -> Result<String, HostError> {
-    let mut text = Vec::new();
-    let mut writer = LineDelimitedWriter::new(&mut text);
-    writer.write(event).map_err(unavailable)?;
-    writer.finish().map_err(unavailable)?;
-    Ok(String::from_utf8_lossy(&text).trim().to_string())
 }

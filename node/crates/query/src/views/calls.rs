@@ -110,8 +110,8 @@ fn refusal(name: &str) -> SqlError {
     SqlError::unsupported(match name {
         "array_agg" | "string_agg" | "listagg" | "group_concat" => format!(
             "{name} keeps every value, so its state has no bound: keep the first and last with \
-             first_value and last_value, the most frequent with approx_top_k, or how many there are \
-             with count(DISTINCT …) or approx_distinct"
+             first_value and last_value, the most frequent with approx_top_k, or how many there \
+             are with count(DISTINCT …) or approx_distinct"
         ),
         "median" => {
             "median keeps every value, so its state has no bound: use approx_median, whose \
@@ -119,8 +119,8 @@ fn refusal(name: &str) -> SqlError {
                 .into()
         }
         "percentile_cont" | "quantile_cont" => format!(
-            "{name} keeps every value, so its state has no bound: use approx_percentile_cont, whose \
-             relative error is bounded"
+            "{name} keeps every value, so its state has no bound: use approx_percentile_cont, \
+             whose relative error is bounded"
         ),
         "nth_value" => "nth_value keeps all values up to the nth in order: use first_value or \
                         last_value"

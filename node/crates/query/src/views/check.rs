@@ -69,7 +69,8 @@ pub(crate) fn about_one_event<'a>(
         if subquery {
             return Err(SqlError::unsupported(
                 "a subquery below the aggregate would have to be asked for each event as it comes: \
-                 aggregate the events in a materialized view and ask the subquery where you read it",
+                 aggregate the events in a materialized view and ask the subquery where you read \
+                 it",
             ));
         }
     }

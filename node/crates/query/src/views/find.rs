@@ -61,8 +61,9 @@ impl Obstacle {
     fn reason(self) -> &'static str {
         match self {
             Obstacle::Join => {
-                "joins events with something else, and joins below an aggregate are not maintained: \
-                 aggregate the events in a materialized view of its own and join the view"
+                "joins events with something else, and joins below an aggregate are not \
+                 maintained: aggregate the events in a materialized view of its own and join the \
+                 view"
             }
             Obstacle::WindowFunction => {
                 "runs a window function over events, and any later event may change all of its \
@@ -73,8 +74,8 @@ impl Obstacle {
                  LIMIT above the aggregate"
             }
             Obstacle::Union => {
-                "puts together the events of several queries: aggregate each in a materialized view \
-                 of its own and read their UNION"
+                "puts together the events of several queries: aggregate each in a materialized \
+                 view of its own and read their UNION"
             }
             Obstacle::Unnest => "unnests lists of events, which is not maintained yet",
             Obstacle::DistinctOn => {
@@ -87,8 +88,8 @@ impl Obstacle {
     }
 }
 
-/// The maintainable part of an analyzed plan: an [`LogicalPlan::Aggregate`], or a `DISTINCT` that is
-/// one. `None`: it reads no events.
+/// The maintainable part of an analyzed plan: an [`LogicalPlan::Aggregate`], or a `DISTINCT` that
+/// is one. `None`: it reads no events.
 pub(crate) fn maintainable(plan: &LogicalPlan) -> Result<Option<LogicalPlan>, SqlError> {
     let mut found = Found::default();
     walk(plan, None, &mut found)?;
@@ -169,24 +170,24 @@ fn without_aggregate(stream: &str, obstacle: Option<Obstacle>) -> SqlError {
             .into(),
     };
     SqlError::unsupported(format!(
-        "nothing of this query over stream \"{stream}\" can be maintained: {reason}; or CREATE VIEW \
-         (without MATERIALIZED), which computes it from the events at each read"
+        "nothing of this query over stream \"{stream}\" can be maintained: {reason}; or CREATE \
+         VIEW (without MATERIALIZED), which computes it from the events at each read"
     ))
 }
 
 fn beside(stream: &str) -> SqlError {
     SqlError::unsupported(format!(
         "beside the aggregate that can be maintained, this query reads the events of stream \
-         \"{stream}\" themselves: put the aggregate into a materialized view of its own, and join it \
-         with the events in a CREATE VIEW (without MATERIALIZED)"
+         \"{stream}\" themselves: put the aggregate into a materialized view of its own, and \
+         join it with the events in a CREATE VIEW (without MATERIALIZED)"
     ))
 }
 
 fn several(last: &LogicalPlan, others: &[LogicalPlan]) -> SqlError {
     let all: Vec<String> = others.iter().chain([last]).map(named).collect();
     SqlError::unsupported(format!(
-        "one view maintains one aggregate, and this query has {}: {}; create a materialized view for \
-         each, and this query over those views",
+        "one view maintains one aggregate, and this query has {}: {}; create a materialized view \
+         for each, and this query over those views",
         all.len(),
         all.join(" and ")
     ))

@@ -247,8 +247,9 @@ fn windows(
 fn check_options(options: &ViewOptions, has_window: bool) -> Result<(), SqlError> {
     let without = |what: &str| {
         SqlError::invalid(format!(
-            "{what} counts from the end of a window of event time, and no column of GROUP BY is one: \
-             group by tumble(ts, INTERVAL '1 hour') of the stream's event time, or leave it out"
+            "{what} counts from the end of a window of event time, and no column of GROUP BY is \
+             one: group by tumble(ts, INTERVAL '1 hour') of the stream's event time, or leave it \
+             out"
         ))
     };
     if options.retention.is_some() && !has_window {

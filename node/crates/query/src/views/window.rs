@@ -206,8 +206,8 @@ fn hop(slide: &Expr, size: &Expr) -> Result<WindowKind, SqlError> {
     }
     if PANES_MAX < size / gcd(slide, size) {
         return Err(SqlError::invalid(format!(
-            "hop(time, slide, size) would cut each window into more than {PANES_MAX} panes: choose a \
-             longer slide"
+            "hop(time, slide, size) would cut each window into more than {PANES_MAX} panes: \
+             choose a longer slide"
         )));
     }
     Ok(WindowKind::Hop { slide, size })
@@ -220,8 +220,8 @@ fn gcd(a: i64, b: i64) -> i64 {
 fn not_event_time(function: &str, event_time: Option<&str>) -> SqlError {
     SqlError::invalid(match event_time {
         Some(column) => format!(
-            "{function} is a window of event time, which is the column \"{column}\" of this stream, \
-             by itself"
+            "{function} is a window of event time, which is the column \"{column}\" of this \
+             stream, by itself"
         ),
         None => format!(
             "{function} is a window of event time, and this stream has none: CREATE STREAM … WITH \

@@ -223,9 +223,9 @@ async fn run_case(world: &World, seed: u64) {
     let partitions = 1 + random.below(3);
     world
         .csv(&format!(
-            "CREATE STREAM sales (id BIGINT NOT NULL, shop TEXT NOT NULL, item TEXT, amount BIGINT, \
-             price NUMERIC(10, 2), weight DOUBLE PRECISION, at TIMESTAMP) {} WITH (event_time = at, \
-             partitions = {partitions})",
+            "CREATE STREAM sales (id BIGINT NOT NULL, shop TEXT NOT NULL, item TEXT, amount \
+             BIGINT, price NUMERIC(10, 2), weight DOUBLE PRECISION, at TIMESTAMP) {} WITH \
+             (event_time = at, partitions = {partitions})",
             random.pick(&["", "PARTITION BY (shop)", "PARTITION BY (item)"])
         ))
         .await;

@@ -21,9 +21,9 @@ async fn explain_view_says_what_is_maintained_and_why() {
     world.rides(0, 0).await;
     world
         .csv(
-            "CREATE MATERIALIZED VIEW busy AS SELECT rider, date_bin(INTERVAL '1 hour', started_at) \
-             AS hour, count(*) AS n FROM rides WHERE elapsed_s > 1 GROUP BY 1, 2 HAVING count(*) > \
-             2 ORDER BY n",
+            "CREATE MATERIALIZED VIEW busy AS SELECT rider, date_bin(INTERVAL '1 hour', \
+             started_at) AS hour, count(*) AS n FROM rides WHERE elapsed_s > 1 GROUP BY 1, 2 \
+             HAVING count(*) > 2 ORDER BY n",
         )
         .await;
     let text = world.csv("EXPLAIN VIEW busy").await;
@@ -90,25 +90,34 @@ async fn views_have_the_name_space_of_streams_and_know_who_reads_them() {
             "a view reads streams and views, and \"system.streams\" is neither",
         ),
         (
-            "CREATE MATERIALIZED VIEW w WITH (retention = '1 day') AS SELECT count(*) AS n FROM rides",
+            "CREATE MATERIALIZED VIEW w WITH (retention = '1 day') AS SELECT count(*) AS n FROM \
+            rides",
             "retention counts from the end of a window of event time, and no column of GROUP BY is \
-             one: group by tumble(ts, INTERVAL '1 hour') of the stream's event time, or leave it out",
+             one: group by tumble(ts, INTERVAL '1 hour') of the stream's event time, or leave it \
+             out",
         ),
         (
-            "CREATE MATERIALIZED VIEW w WITH (retension = '1 day') AS SELECT count(*) AS n FROM rides",
+            "CREATE MATERIALIZED VIEW w WITH (retension = '1 day') AS SELECT count(*) AS n FROM \
+            rides",
             "\"retension\" is no option of a view; did you mean \"retention\"?; options are \
              retention, lateness, emit_final_after, on_error",
         ),
         (
             "SUBSCRIBE TO n",
-            "SUBSCRIBE is answered by a stream of changes, not by one answer: give it to `alluvium sql`, or use the Subscribe call",
+            "SUBSCRIBE is answered by a stream of changes, not by one answer: give it to \
+            `alluvium sql`, or use the Subscribe call",
         ),
     ];
     for (sql, expected) in cases {
         let found = refused(&world, sql).await;
         assert!(found.contains(expected) || found == expected, "{sql}\n{found}\n{expected}");
     }
-    world.csv("CREATE OR REPLACE MATERIALIZED VIEW n AS SELECT rider, count(ride_id) AS n FROM rides GROUP BY rider").await;
+    world
+        .csv(
+            "CREATE OR REPLACE MATERIALIZED VIEW n AS SELECT rider, count(ride_id) AS n FROM \
+    rides GROUP BY rider",
+        )
+        .await;
     world.csv("CREATE MATERIALIZED VIEW IF NOT EXISTS n AS SELECT 1").await;
     assert_eq!(world.rows("SELECT count(*) FROM top").await, "3\n");
 }
@@ -129,7 +138,8 @@ async fn keys_are_read_alone_and_answers_carry_the_frontier() {
         ("SELECT n FROM n WHERE rider = 'r3' AND long", "4\n"),
         ("SELECT count(*) FROM n WHERE rider = NULL", "0\n"),
         (
-            "SELECT a.n + b.n FROM n a, n b WHERE a.rider = 'r3' AND b.rider = 'r0' AND a.long AND NOT b.long",
+            "SELECT a.n + b.n FROM n a, n b WHERE a.rider = 'r3' AND b.rider = 'r0' AND a.long \
+            AND NOT b.long",
             "6\n",
         ),
     ];
@@ -210,47 +220,51 @@ async fn the_statements_of_the_examples() {
              BY elapsed_s, effort_id) AS effort_id, count(*) AS efforts
              FROM efforts GROUP BY segment_id, athlete_id;
              CREATE MATERIALIZED VIEW leaderboard AS
-             SELECT segment_id, athlete_id, best_s, effort_id, rank() OVER (PARTITION BY segment_id \
-             ORDER BY best_s) AS place FROM best_effort;
+             SELECT segment_id, athlete_id, best_s, effort_id, rank() OVER (PARTITION BY \
+             segment_id ORDER BY best_s) AS place FROM best_effort;
              CREATE MATERIALIZED VIEW leaderboard_year AS
              SELECT segment_id, yr, athlete_id, best_s, rank() OVER (PARTITION BY segment_id, yr \
              ORDER BY best_s) AS place FROM (
                SELECT segment_id, athlete_id, date_trunc('year', started_at) AS yr, min(elapsed_s) \
-             AS best_s FROM efforts GROUP BY segment_id, athlete_id, date_trunc('year', started_at)) t;
-             CREATE STREAM logs (event_id BIGINT, ts TIMESTAMP, host VARCHAR, service VARCHAR, level \
-             VARCHAR, route VARCHAR, status INT, took_ms DOUBLE, trace_id VARCHAR, msg VARCHAR)
+             AS best_s FROM efforts GROUP BY segment_id, athlete_id, date_trunc('year', \
+             started_at)) t;
+             CREATE STREAM logs (event_id BIGINT, ts TIMESTAMP, host VARCHAR, service VARCHAR, \
+             level VARCHAR, route VARCHAR, status INT, took_ms DOUBLE, trace_id VARCHAR, msg \
+             VARCHAR)
                PARTITION BY (service) WITH (event_time = 'ts', retention = '30 days');
              CREATE MATERIALIZED VIEW service_1m AS
-             SELECT service, route, date_bin(INTERVAL '1 minute', ts) AS w, count(*) AS n, count(*) \
-             FILTER (WHERE status >= 500 OR level = 'ERROR') AS errors, max(took_ms) AS max_ms
+             SELECT service, route, date_bin(INTERVAL '1 minute', ts) AS w, count(*) AS n, \
+             count(*) FILTER (WHERE status >= 500 OR level = 'ERROR') AS errors, max(took_ms) AS \
+             max_ms
              FROM logs GROUP BY service, route, date_bin(INTERVAL '1 minute', ts);
              CREATE MATERIALIZED VIEW log_template AS
              SELECT service, regexp_replace(msg, '0x[0-9a-f]+|[0-9]+', '<*>', 'g') AS template, \
              count(*) AS n, min(ts) AS first_at, max(ts) AS last_at
              FROM logs GROUP BY service, regexp_replace(msg, '0x[0-9a-f]+|[0-9]+', '<*>', 'g');
              CREATE MATERIALIZED VIEW service_anomaly AS
-             SELECT c.service, c.route, c.w, c.n, c.errors, b.n AS n_before, b.errors AS errors_before
-             FROM service_1m c JOIN service_1m b ON b.service = c.service AND b.route = c.route AND \
-             b.w = c.w - INTERVAL '7 days'
+             SELECT c.service, c.route, c.w, c.n, c.errors, b.n AS n_before, b.errors AS \
+             errors_before
+             FROM service_1m c JOIN service_1m b ON b.service = c.service AND b.route = c.route \
+             AND b.w = c.w - INTERVAL '7 days'
              WHERE c.errors > 3 * b.errors;
              CREATE MATERIALIZED VIEW host_seen AS SELECT host, max(ts) AS last_at, count(*) AS n \
              FROM logs GROUP BY host;
              CREATE MATERIALIZED VIEW trace_session AS SELECT trace_id, session(ts, INTERVAL '30 \
              seconds') AS started, max(ts) AS ended, count(*) AS n, sum(took_ms) AS total_ms FROM \
              logs GROUP BY trace_id, session(ts, INTERVAL '30 seconds');
-             CREATE STREAM bus (msg_id VARCHAR, topic VARCHAR, username VARCHAR, change_id VARCHAR, \
-             object VARCHAR, state VARCHAR, ts TIMESTAMP) PARTITION BY (object) WITH (event_time = \
-             'ts');
+             CREATE STREAM bus (msg_id VARCHAR, topic VARCHAR, username VARCHAR, change_id \
+             VARCHAR, object VARCHAR, state VARCHAR, ts TIMESTAMP) PARTITION BY (object) WITH \
+             (event_time = 'ts');
              CREATE MATERIALIZED VIEW object_state AS
              SELECT object, last_value(state ORDER BY ts, msg_id) AS state, last_value(topic ORDER \
              BY ts, msg_id) AS topic, max(ts) AS at, count(*) AS changes FROM bus GROUP BY object;
              CREATE MATERIALIZED VIEW topic_1h AS
              SELECT topic, date_bin(INTERVAL '1 hour', ts) AS w, count(*) AS n, \
-             approx_distinct(username) AS users FROM bus GROUP BY topic, date_bin(INTERVAL '1 hour', \
-             ts);
+             approx_distinct(username) AS users FROM bus GROUP BY topic, date_bin(INTERVAL '1 \
+             hour', ts);
              CREATE MATERIALIZED VIEW user_activity AS
-             SELECT username, split_part(topic, '.', 4) AS area, count(*) AS n, min(ts) AS first_at, \
-             max(ts) AS last_at FROM bus GROUP BY username, split_part(topic, '.', 4);
+             SELECT username, split_part(topic, '.', 4) AS area, count(*) AS n, min(ts) AS \
+             first_at, max(ts) AS last_at FROM bus GROUP BY username, split_part(topic, '.', 4);
              CREATE MATERIALIZED VIEW lead_time AS
              SELECT change_id, min(ts) FILTER (WHERE topic LIKE '%.git.merged') AS merged_at, \
              min(ts) FILTER (WHERE topic LIKE '%.deploy.done') AS deployed_at FROM bus GROUP BY \
@@ -267,8 +281,9 @@ async fn the_statements_of_the_examples() {
     world
         .csv(
             "INSERT INTO logs VALUES (1, '2026-01-01 10:00:01', 'h1', 'a', 'INFO', '/x', 200, 5, \
-             't1', 'took 12 ms'), (2, '2026-01-08 10:00:02', 'h1', 'a', 'ERROR', '/x', 500, 9, 't1', \
-             'took 0x1f ms'), (3, '2026-01-08 10:00:20', 'h2', 'a', 'INFO', '/x', 200, 1, 't1', 'up')",
+             't1', 'took 12 ms'), (2, '2026-01-08 10:00:02', 'h1', 'a', 'ERROR', '/x', 500, 9, \
+             't1', 'took 0x1f ms'), (3, '2026-01-08 10:00:20', 'h2', 'a', 'INFO', '/x', 200, 1, \
+             't1', 'up')",
         )
         .await;
     world
@@ -285,8 +300,8 @@ async fn the_statements_of_the_examples() {
             "2,10,59.0,3,1\n2,11,60.0,2,2\n",
         ),
         (
-            "SELECT athlete_id, place FROM leaderboard_year WHERE segment_id = 2 AND yr = TIMESTAMP \
-             '2026-01-01' ORDER BY place",
+            "SELECT athlete_id, place FROM leaderboard_year WHERE segment_id = 2 AND yr = \
+             TIMESTAMP '2026-01-01' ORDER BY place",
             "11,1\n10,2\n",
         ),
         ("SELECT sum(n), sum(errors) FROM service_1m", "3,1\n"),

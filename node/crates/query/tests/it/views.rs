@@ -8,9 +8,9 @@ async fn sales() -> World {
     let world = World::new();
     world
         .csv(
-            "CREATE STREAM sales (id BIGINT NOT NULL, shop TEXT NOT NULL, item TEXT, amount BIGINT, \
-             price NUMERIC(10, 2), weight DOUBLE PRECISION, at TIMESTAMP) PARTITION BY (shop) \
-             WITH (event_time = at, partitions = 2)",
+            "CREATE STREAM sales (id BIGINT NOT NULL, shop TEXT NOT NULL, item TEXT, amount \
+             BIGINT, price NUMERIC(10, 2), weight DOUBLE PRECISION, at TIMESTAMP) PARTITION BY \
+             (shop) WITH (event_time = at, partitions = 2)",
         )
         .await;
     world
@@ -144,8 +144,8 @@ async fn refusals_say_why_and_what_to_do() {
         ),
         (
             "SELECT shop, median(amount) AS m FROM sales GROUP BY shop",
-            "median keeps every value, so its state has no bound: use approx_median, whose relative \
-             error is bounded",
+            "median keeps every value, so its state has no bound: use approx_median, whose \
+             relative error is bounded",
         ),
         (
             "SELECT shop, last_value(item) AS last FROM sales GROUP BY shop",
@@ -155,31 +155,32 @@ async fn refusals_say_why_and_what_to_do() {
         (
             "SELECT count(*) AS n FROM (SELECT * FROM sales LIMIT 10)",
             "nothing of this query over stream \"sales\" can be maintained: this query takes a \
-             LIMIT of events, and which events those are is not determined: put the LIMIT above the \
-             aggregate; or CREATE VIEW (without MATERIALIZED), which computes it from the events at \
-             each read",
+             LIMIT of events, and which events those are is not determined: put the LIMIT above \
+             the aggregate; or CREATE VIEW (without MATERIALIZED), which computes it from the \
+             events at each read",
         ),
         (
             "SELECT shop, amount FROM sales WHERE amount > 3",
             "nothing of this query over stream \"sales\" can be maintained: this query keeps no \
-             aggregate: a materialized view maintains GROUP BY, or SELECT DISTINCT, over the events \
-             of one stream; or CREATE VIEW (without MATERIALIZED), which computes it from the \
-             events at each read",
+             aggregate: a materialized view maintains GROUP BY, or SELECT DISTINCT, over the \
+             events of one stream; or CREATE VIEW (without MATERIALIZED), which computes it from \
+             the events at each read",
         ),
         (
-            "SELECT s.shop, count(*) AS n FROM sales s JOIN returns r ON r.id = s.id GROUP BY s.shop",
-            "nothing of this query over stream \"sales\" can be maintained: this query joins events \
-             with something else, and joins below an aggregate are not maintained: aggregate the \
-             events in a materialized view of its own and join the view; or CREATE VIEW (without \
-             MATERIALIZED), which computes it from the events at each read",
+            "SELECT s.shop, count(*) AS n FROM sales s JOIN returns r ON r.id = s.id GROUP BY \
+            s.shop",
+            "nothing of this query over stream \"sales\" can be maintained: this query joins \
+             events with something else, and joins below an aggregate are not maintained: \
+             aggregate the events in a materialized view of its own and join the view; or CREATE \
+             VIEW (without MATERIALIZED), which computes it from the events at each read",
         ),
         (
             "SELECT a.shop, a.n, b.n AS back FROM (SELECT shop, count(*) AS n FROM sales GROUP BY \
              shop) a JOIN (SELECT shop, count(*) AS n FROM returns GROUP BY shop) b ON a.shop = \
              b.shop",
-            "one view maintains one aggregate, and this query has 2: [count(*) of \"sales\" GROUP BY \
-             sales.shop] and [count(*) of \"returns\" GROUP BY returns.shop]; create a materialized \
-             view for each, and this query over those views",
+            "one view maintains one aggregate, and this query has 2: [count(*) of \"sales\" \
+             GROUP BY sales.shop] and [count(*) of \"returns\" GROUP BY returns.shop]; create a \
+             materialized view for each, and this query over those views",
         ),
         (
             "SELECT shop, item, count(*) AS n FROM sales GROUP BY ROLLUP (shop, item)",
