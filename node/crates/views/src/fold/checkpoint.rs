@@ -14,8 +14,8 @@ const EVICT_TO: f64 = 0.75;
 
 impl ViewState {
     /// What has changed since the last one, to be stored as one. Windows past retention are
-    /// dropped. [`ViewState::stored`] must be called once it is in the database; when it cannot be stored,
-    /// the state is opened again.
+    /// dropped. [`ViewState::stored`] must be called once it is in the database; when it cannot be
+    /// stored, the state is opened again.
     ///
     /// # Errors
     /// See [`FoldError`].

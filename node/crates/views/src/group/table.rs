@@ -1,8 +1,8 @@
 //! Which slot belongs to which key.
 //!
 //! Open addressing over one array of eight bytes a place: half of the key's hash, and the slot.
-//! Keys lie beside each other in one buffer, or in an array of numbers when each fits eight bytes, so
-//! that a group costs little beside its states.
+//! Keys lie beside each other in one buffer, or in an array of numbers when each fits eight bytes,
+//! so that a group costs little beside its states.
 //!
 //! Invariants: slots are dense; a key has one slot; the array is at most half full, with a removed
 //! slot's place closed up at once.
