@@ -388,8 +388,8 @@ async fn start_actors(
     Ok((node, supervisor))
 }
 
-/// As many as there are cores: on a small machine, views of other partitions go on while one reads a
-/// file.
+/// As many as there are cores: on a small machine, views of other partitions go on while one reads
+/// a file.
 fn view_threads() -> Vec<ViewThread> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let threads = (0..cores).map(|_| {

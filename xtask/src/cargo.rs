@@ -11,8 +11,8 @@ use anyhow::{Context, Result, bail};
 
 /// The root of the repository: the folder above this package's.
 ///
-/// What `cargo run` says counts before what was true when this was built: clones that share a folder
-/// of build results share this program too.
+/// What `cargo run` says counts before what was true when this was built: clones that share a
+/// folder of build results share this program too.
 pub fn root() -> PathBuf {
     let here = std::env::var_os("CARGO_MANIFEST_DIR")
         .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);

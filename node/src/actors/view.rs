@@ -1,8 +1,8 @@
 //! Folds the events of one partition into one view.
 //!
-//! One loop for history and for events as they come: read what follows from the log, fold it, go on.
-//! Each slice is short (see [`pace`]), since all views share the threads of their arbiters, where
-//! reading files is allowed and nothing else runs.
+//! One loop for history and for events as they come: read what follows from the log, fold it, go
+//! on. Each slice is short (see [`pace`]), since all views share the threads of their arbiters,
+//! where reading files is allowed and nothing else runs.
 //!
 //! A panic in a slice throws away the memory of this part alone. It is read back from its last
 //! checkpoint and folded event by event up to the one that panics; there it parks.

@@ -1,5 +1,5 @@
-//! `chaos node --rounds N`: kill -9 under load, restart, audit; `chaos views`: the same around views
-//! made over history. Prints one line a kill and a result.
+//! `chaos node --rounds N`: kill -9 under load, restart, audit; `chaos views`: the same around
+//! views made over history. Prints one line a kill and a result.
 #![allow(clippy::print_stdout, reason = "a program prints its result")]
 
 use std::time::{Duration, Instant};

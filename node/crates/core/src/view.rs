@@ -68,8 +68,8 @@ pub struct ViewEntry {
     pub current: Arc<View>,
     /// What is built beside, to become current when it has caught up.
     pub next: Option<Arc<View>>,
-    /// Whether `current` has caught up with the log once. Until then there is nothing behind it that
-    /// readers could go on with: who cancels the view drops it.
+    /// Whether `current` has caught up with the log once. Until then there is nothing behind it
+    /// that readers could go on with: who cancels the view drops it.
     pub built: bool,
     /// How often a parked view was told to go on.
     pub resumed: u32,

@@ -12,8 +12,8 @@
 //! Reading order: [`host`] (what a node gives), `statement` and `create` (what may be said),
 //! `engine` (the way of a statement), `cut` and `table` (what is read), `segments` (how),
 //! `functions`, `distinct` and `early` (what we compute or plan in another way than DataFusion),
-//! `insert`, [`views`] (what is maintained and how it is read), [`print`] and [`wire`] (the forms of
-//! an answer), [`files`] (rows from files).
+//! `insert`, [`views`] (what is maintained and how it is read), [`print`] and [`wire`] (the forms
+//! of an answer), [`files`] (rows from files).
 
 mod catalog;
 mod create;

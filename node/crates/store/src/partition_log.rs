@@ -373,8 +373,8 @@ impl State {
 }
 
 impl PartitionView {
-    /// Since when the event at this offset has been there, about: of a sealed event, when its segment
-    /// was written. `None` where there is none.
+    /// Since when the event at this offset has been there, about: of a sealed event, when its
+    /// segment was written. `None` where there is none.
     #[must_use]
     pub fn appended_at(&self, offset: Offset) -> Option<Time> {
         let holds = |first: Offset, end: Offset| first <= offset && offset < end;

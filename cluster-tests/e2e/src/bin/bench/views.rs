@@ -134,8 +134,8 @@ fn ingest_row(views: usize, mut loaded: Loaded, share: f64, folded: Duration) ->
     ]
 }
 
-/// From an ack to the answer of a view that holds the batch, while half of what the node takes comes
-/// in beside.
+/// From an ack to the answer of a view that holds the batch, while half of what the node takes
+/// comes in beside.
 async fn freshness(options: &ViewsOptions) -> Result<Table> {
     let head = ["load rows/s", "samples", "p50 ms", "p99 ms"];
     let title = "From an ack to an answer of the view that holds it, over gRPC and SQL";

@@ -28,8 +28,8 @@ use crate::time::Time;
 use crate::view::ViewDefinition;
 
 /// What an entry of the meta group asks for. The proposer has checked names and definition
-/// ([`super::check_name`], [`super::definition::check_definition`], [`super::check_view`]): what does
-/// not pass them cannot be decoded.
+/// ([`super::check_name`], [`super::definition::check_definition`], [`super::check_view`]): what
+/// does not pass them cannot be decoded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum MetaCommand {
     /// Add a stream.
@@ -65,8 +65,8 @@ pub enum MetaCommand {
         /// The proposer's time.
         created_at: Time,
     },
-    /// A life of a view has caught up: readers are to see it. Nothing happens when it is not the one
-    /// being built.
+    /// A life of a view has caught up: readers are to see it. Nothing happens when it is not the
+    /// one being built.
     SwitchView {
         /// Which.
         name: String,

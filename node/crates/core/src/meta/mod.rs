@@ -5,8 +5,8 @@
 //! gone. It starts and stops nothing: the shell compares what it runs with what stands here.
 //!
 //! [`command`] is what the log holds, [`catalogue`] applies it (`views` what concerns views),
-//! [`outcome`] is what that did, [`names`] says what a name may be, [`definition`] and [`view_form`]
-//! are the stored forms of streams and views.
+//! [`outcome`] is what that did, [`names`] says what a name may be, [`definition`] and
+//! [`view_form`] are the stored forms of streams and views.
 
 pub mod catalogue;
 pub mod command;

@@ -1,4 +1,5 @@
-//! The stored form of views, shared by commands and checkpoints, and what a definition must keep to.
+//! The stored form of views, shared by commands and checkpoints, and what a definition must keep
+//! to.
 //!
 //! Layout, in the forms of [`crate::codec`]:
 //!

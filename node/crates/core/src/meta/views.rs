@@ -4,8 +4,8 @@
 //! when it has caught up. A life that folds a stream needs building; any other is complete at once,
 //! because there is nothing to keep.
 //!
-//! Knows names, not columns: whether those who read a view can still be answered by what replaces it
-//! is for the proposer to find out.
+//! Knows names, not columns: whether those who read a view can still be answered by what replaces
+//! it is for the proposer to find out.
 //!
 //! Invariants: a name belongs to one stream or one view; what a view reads is there, and does not
 //! read the view; an id is given to one life only.

@@ -1,4 +1,5 @@
-//! What must hold for all commands of a partition, on random ones. A failure prints the smallest input found.
+//! What must hold for all commands of a partition, on random ones. A failure prints the smallest
+//! input found.
 
 use std::collections::BTreeMap;
 

@@ -5,8 +5,8 @@
 //!
 //! Promises, each held by a property test over every aggregate:
 //!
-//! - **reload**: encoding a state, merging it into an empty one and going on gives the same bytes as
-//!   never having stored it;
+//! - **reload**: encoding a state, merging it into an empty one and going on gives the same bytes
+//!   as never having stored it;
 //! - **chunks**: cutting the rows differently gives the same bytes;
 //! - **merge**: states merged in the same order give the same bytes; in any order, the same but for
 //!   the last digits of sums of doubles.

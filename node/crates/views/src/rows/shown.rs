@@ -4,8 +4,8 @@ use arrow::array::RecordBatch;
 use arrow::json::LineDelimitedWriter;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 
-/// The rows as JSON objects, a line each, without a line end after the last. A type that JSON has no
-/// form for makes the whole line plain text.
+/// The rows as JSON objects, a line each, without a line end after the last. A type that JSON has
+/// no form for makes the whole line plain text.
 #[must_use]
 pub fn to_json(rows: &RecordBatch) -> Vec<u8> {
     let mut writer = LineDelimitedWriter::new(Vec::new());
