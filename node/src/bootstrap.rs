@@ -328,10 +328,7 @@ async fn start_actors(
     let streams = Arc::new(Streams::default());
     let node_id = identity.node_id;
     let views = Arc::new(Views::default());
-    let options = EngineOptions {
-        memory_bytes_max: usize::try_from(config.memory.query_bytes).unwrap_or(usize::MAX),
-        ..EngineOptions::new(config.data_dir.join(SPILL_DIR))
-    };
+    let options = engine_options(config);
     let compiler = ViewCompiler::new(&options)?;
     let arbiter = Arbiter::new();
     let ticker = Ticker::start_in_arbiter(&arbiter.handle(), |_ctx| Ticker::default());
@@ -386,6 +383,13 @@ async fn start_actors(
         stopping: AtomicBool::new(false),
     });
     Ok((node, supervisor))
+}
+
+fn engine_options(config: &Config) -> EngineOptions {
+    EngineOptions {
+        memory_bytes_max: usize::try_from(config.memory.query_bytes).unwrap_or(usize::MAX),
+        ..EngineOptions::new(config.data_dir.join(SPILL_DIR))
+    }
 }
 
 /// As many as there are cores: on a small machine, views of other partitions go on while one reads

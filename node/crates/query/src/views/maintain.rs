@@ -91,6 +91,18 @@ struct Shape<'a> {
     schema: DFSchemaRef,
 }
 
+impl Shape<'_> {
+    /// All its expressions: those of the groups, then each call's arguments and filter.
+    fn exprs(&self) -> Vec<Expr> {
+        let mut exprs = self.groups.clone();
+        for (call, filter, _) in &self.calls {
+            exprs.extend(call.arguments.iter().cloned());
+            exprs.extend(filter.iter().cloned());
+        }
+        exprs
+    }
+}
+
 /// Makes a part that [`super::find::maintainable`] found ready to run.
 pub(crate) fn build(
     state: &SessionState,
@@ -98,12 +110,7 @@ pub(crate) fn build(
     options: &ViewOptions,
 ) -> Result<Built, SqlError> {
     let shape = shape(part)?;
-    let mut exprs = shape.groups.clone();
-    for (call, filter, _) in &shape.calls {
-        exprs.extend(call.arguments.iter().cloned());
-        exprs.extend(filter.iter().cloned());
-    }
-    let flat = flatten(shape.input, exprs)?;
+    let flat = flatten(shape.input, shape.exprs())?;
     check::about_one_event(flat.exprs.iter().chain(&flat.filters))?;
     let stream = stream_of(flat.scan)
         .ok_or_else(|| SqlError::internal("the maintained part reads no stream"))?;
@@ -113,11 +120,7 @@ pub(crate) fn build(
     let groups: Vec<Expr> = exprs.into_iter().map(Expr::unalias).collect();
     let disjoint = is_disjoint(&stream, &groups);
     let event_time = event_time(&stream);
-    let texts = Texts {
-        groups: groups.iter().map(text).collect(),
-        filter: conjunction(filters.iter().cloned()).as_ref().map(text),
-        aggregates: shape.calls.iter().map(|(_, _, text)| text.clone()).collect(),
-    };
+    let texts = texts(&groups, &filters, &shape.calls);
     let (groups, window) = windows(state, groups, event_time.as_deref())?;
     check_options(options, window.is_some())?;
 
@@ -128,16 +131,16 @@ pub(crate) fn build(
         Ok(Arc::new(Physical::new(state, expr, &schema)?))
     };
     let names = names(&shape.schema);
-    let mut group_columns = Vec::new();
-    for (place, expr) in groups.into_iter().enumerate() {
+    let group_columns = groups.into_iter().enumerate().map(|(place, expr)| {
         let expression = Physical::new(state, expr, &schema)?;
-        group_columns.push(GroupBy {
+        Ok(GroupBy {
             name: names[place].clone(),
             data_type: expression.data_type(&input)?,
             nullable: shape.schema.field(place).is_nullable(),
             expression: Arc::new(expression),
-        });
-    }
+        })
+    });
+    let group_columns = group_columns.collect::<Result<Vec<GroupBy>, SqlError>>()?;
     let mut rest = rest.into_iter();
     let mut take = |count: usize| rest.by_ref().take(count).collect::<Vec<Expr>>();
     let mut aggregates = Vec::new();
@@ -156,7 +159,7 @@ pub(crate) fn build(
     }
     let filter = conjunction(filters).map(&physical).transpose()?;
     let event_time = event_time.and_then(|name| input.index_of(&name).ok());
-    let mut definition = Definition {
+    let definition = fingerprinted(Definition {
         input,
         filter,
         groups: group_columns,
@@ -165,9 +168,22 @@ pub(crate) fn build(
         event_time,
         options: options.clone(),
         fingerprint: 0,
-    };
-    definition.fingerprint = fingerprint(&definition);
+    });
     Ok(Built { stream, definition, disjoint, schema: shape.schema, texts })
+}
+
+fn texts(groups: &[Expr], filters: &[Expr], calls: &[(Call, Option<Expr>, String)]) -> Texts {
+    Texts {
+        groups: groups.iter().map(text).collect(),
+        filter: conjunction(filters.iter().cloned()).as_ref().map(text),
+        aggregates: calls.iter().map(|(_, _, text)| text.clone()).collect(),
+    }
+}
+
+/// The stored form of a part is told from others by its fingerprint.
+fn fingerprinted(definition: Definition) -> Definition {
+    let fingerprint = fingerprint(&definition);
+    Definition { fingerprint, ..definition }
 }
 
 fn shape(part: &LogicalPlan) -> Result<Shape<'_>, SqlError> {

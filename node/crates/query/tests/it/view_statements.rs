@@ -48,6 +48,57 @@ async fn explain_view_says_what_is_maintained_and_why() {
     assert!(text.starts_with("view busy,at read,it is read as it stands then\n"), "{text}");
 }
 
+/// Statements about names and options, and why they are refused.
+const REFUSED: &[(&str, &str)] = &[
+    ("CREATE VIEW rides AS SELECT 1", "stream \"rides\" exists already"),
+    ("CREATE VIEW n AS SELECT 1", "view \"n\" exists already"),
+    (
+        "CREATE VIEW top2 AS SELECT * FROM tpo",
+        "stream \"tpo\" does not exist; did you mean \"top\"?",
+    ),
+    ("DROP STREAM n", "\"n\" is a view: use DROP VIEW"),
+    ("DROP VIEW rides", "\"rides\" is a stream: use DROP STREAM"),
+    ("DROP VIEW n", "\"n\" is a materialized view: use DROP MATERIALIZED VIEW"),
+    ("DROP MATERIALIZED VIEW top", "\"top\" is not materialized: use DROP VIEW"),
+    ("DROP VIEW nope", "view \"nope\" does not exist"),
+    ("INSERT INTO n VALUES ('a', 1)", "\"n\" is a view: events go into the streams that it reads"),
+    ("REBUILD VIEW top", "\"top\" keeps no state of its own: it is computed when it is read"),
+    (
+        "CREATE OR REPLACE MATERIALIZED VIEW n AS SELECT rider, sum(ride_id) AS s FROM rides \
+         GROUP BY 1",
+        "the columns of \"n\" would change, and top reads them; drop or replace the views that \
+         read it first",
+    ),
+    ("CREATE OR REPLACE VIEW n AS SELECT 1", "\"n\" is a materialized view: drop it first"),
+    ("CREATE OR REPLACE VIEW top AS SELECT * FROM top", "view \"top\" would read itself"),
+    (
+        "CREATE VIEW two AS SELECT rider, rider FROM rides",
+        "have the same name. Consider aliasing (\"AS\") one of them",
+    ),
+    (
+        "CREATE VIEW s AS SELECT * FROM system.streams",
+        "a view reads streams and views, and \"system.streams\" is neither",
+    ),
+    (
+        "CREATE MATERIALIZED VIEW w WITH (retention = '1 day') AS SELECT count(*) AS n FROM \
+        rides",
+        "retention counts from the end of a window of event time, and no column of GROUP BY is \
+         one: group by tumble(ts, INTERVAL '1 hour') of the stream's event time, or leave it \
+         out",
+    ),
+    (
+        "CREATE MATERIALIZED VIEW w WITH (retension = '1 day') AS SELECT count(*) AS n FROM \
+        rides",
+        "\"retension\" is no option of a view; did you mean \"retention\"?; options are \
+         retention, lateness, emit_final_after, on_error",
+    ),
+    (
+        "SUBSCRIBE TO n",
+        "SUBSCRIBE is answered by a stream of changes, not by one answer: give it to \
+        `alluvium sql`, or use the Subscribe call",
+    ),
+];
+
 #[tokio::test]
 async fn views_have_the_name_space_of_streams_and_know_who_reads_them() {
     let world = World::new();
@@ -56,59 +107,7 @@ async fn views_have_the_name_space_of_streams_and_know_who_reads_them() {
         .csv("CREATE MATERIALIZED VIEW n AS SELECT rider, count(*) AS n FROM rides GROUP BY 1")
         .await;
     world.csv("CREATE VIEW top AS SELECT rider FROM n ORDER BY n DESC LIMIT 3").await;
-    let cases = [
-        ("CREATE VIEW rides AS SELECT 1", "stream \"rides\" exists already"),
-        ("CREATE VIEW n AS SELECT 1", "view \"n\" exists already"),
-        (
-            "CREATE VIEW top2 AS SELECT * FROM tpo",
-            "stream \"tpo\" does not exist; did you mean \"top\"?",
-        ),
-        ("DROP STREAM n", "\"n\" is a view: use DROP VIEW"),
-        ("DROP VIEW rides", "\"rides\" is a stream: use DROP STREAM"),
-        ("DROP VIEW n", "\"n\" is a materialized view: use DROP MATERIALIZED VIEW"),
-        ("DROP MATERIALIZED VIEW top", "\"top\" is not materialized: use DROP VIEW"),
-        ("DROP VIEW nope", "view \"nope\" does not exist"),
-        (
-            "INSERT INTO n VALUES ('a', 1)",
-            "\"n\" is a view: events go into the streams that it reads",
-        ),
-        ("REBUILD VIEW top", "\"top\" keeps no state of its own: it is computed when it is read"),
-        (
-            "CREATE OR REPLACE MATERIALIZED VIEW n AS SELECT rider, sum(ride_id) AS s FROM rides \
-             GROUP BY 1",
-            "the columns of \"n\" would change, and top reads them; drop or replace the views that \
-             read it first",
-        ),
-        ("CREATE OR REPLACE VIEW n AS SELECT 1", "\"n\" is a materialized view: drop it first"),
-        ("CREATE OR REPLACE VIEW top AS SELECT * FROM top", "view \"top\" would read itself"),
-        (
-            "CREATE VIEW two AS SELECT rider, rider FROM rides",
-            "have the same name. Consider aliasing (\"AS\") one of them",
-        ),
-        (
-            "CREATE VIEW s AS SELECT * FROM system.streams",
-            "a view reads streams and views, and \"system.streams\" is neither",
-        ),
-        (
-            "CREATE MATERIALIZED VIEW w WITH (retention = '1 day') AS SELECT count(*) AS n FROM \
-            rides",
-            "retention counts from the end of a window of event time, and no column of GROUP BY is \
-             one: group by tumble(ts, INTERVAL '1 hour') of the stream's event time, or leave it \
-             out",
-        ),
-        (
-            "CREATE MATERIALIZED VIEW w WITH (retension = '1 day') AS SELECT count(*) AS n FROM \
-            rides",
-            "\"retension\" is no option of a view; did you mean \"retention\"?; options are \
-             retention, lateness, emit_final_after, on_error",
-        ),
-        (
-            "SUBSCRIBE TO n",
-            "SUBSCRIBE is answered by a stream of changes, not by one answer: give it to \
-            `alluvium sql`, or use the Subscribe call",
-        ),
-    ];
-    for (sql, expected) in cases {
+    for (sql, expected) in REFUSED.iter().copied() {
         let found = refused(&world, sql).await;
         assert!(found.contains(expected) || found == expected, "{sql}\n{found}\n{expected}");
     }
@@ -207,12 +206,9 @@ async fn an_audit_names_what_differs_and_a_rebuild_heals_it() {
     assert_eq!(world.rows("AUDIT VIEW n").await, equal);
 }
 
-#[tokio::test]
-async fn the_statements_of_the_examples() {
-    let world = World::new();
-    world
-        .script(
-            "CREATE STREAM efforts (effort_id BIGINT, segment_id BIGINT, athlete_id BIGINT, \
+/// The views of the example applications that need one maintained aggregate each.
+const EXAMPLES: &str =
+    "CREATE STREAM efforts (effort_id BIGINT, segment_id BIGINT, athlete_id BIGINT, \
              elapsed_s DOUBLE, started_at TIMESTAMP) PARTITION BY (segment_id) WITH (event_time = \
              'started_at', partitions = 2);
              CREATE MATERIALIZED VIEW best_effort AS
@@ -268,9 +264,38 @@ async fn the_statements_of_the_examples() {
              CREATE MATERIALIZED VIEW lead_time AS
              SELECT change_id, min(ts) FILTER (WHERE topic LIKE '%.git.merged') AS merged_at, \
              min(ts) FILTER (WHERE topic LIKE '%.deploy.done') AS deployed_at FROM bus GROUP BY \
-             change_id",
-        )
-        .await;
+             change_id";
+
+/// Questions to the views of the examples, and the answers.
+const ASKED: &[(&str, &str)] = &[
+    (
+        "SELECT * FROM leaderboard WHERE segment_id = 2 AND place <= 10 ORDER BY place, \
+         athlete_id",
+        "2,10,59.0,3,1\n2,11,60.0,2,2\n",
+    ),
+    (
+        "SELECT athlete_id, place FROM leaderboard_year WHERE segment_id = 2 AND yr = \
+         TIMESTAMP '2026-01-01' ORDER BY place",
+        "11,1\n10,2\n",
+    ),
+    ("SELECT sum(n), sum(errors) FROM service_1m", "3,1\n"),
+    ("SELECT template, n FROM log_template ORDER BY n DESC", "took <*> ms,2\nup,1\n"),
+    ("SELECT service, n, n_before FROM service_anomaly", "a,2,1\n"),
+    (
+        "SELECT host FROM host_seen WHERE last_at < now() - INTERVAL '5 minutes' ORDER BY 1",
+        "h1\nh2\n",
+    ),
+    ("SELECT n, total_ms FROM trace_session ORDER BY started", "1,5\n2,10\n"),
+    ("SELECT state, changes FROM object_state", "live,2\n"),
+    ("SELECT sum(users) FROM topic_1h", "2\n"),
+    ("SELECT username, area FROM user_activity ORDER BY 1", "u1,git\nu2,deploy\n"),
+    ("SELECT deployed_at - merged_at > INTERVAL '6 minutes' FROM lead_time", "true\n"),
+];
+
+#[tokio::test]
+async fn the_statements_of_the_examples() {
+    let world = World::new();
+    world.script(EXAMPLES).await;
     world
         .csv(
             "INSERT INTO efforts VALUES (1, 2, 10, 61.5, '2026-01-01 10:00:00'), (2, 2, 11, 60, \
@@ -293,31 +318,7 @@ async fn the_statements_of_the_examples() {
              'live', '2026-01-01 10:07:00')",
         )
         .await;
-    let cases = [
-        (
-            "SELECT * FROM leaderboard WHERE segment_id = 2 AND place <= 10 ORDER BY place, \
-             athlete_id",
-            "2,10,59.0,3,1\n2,11,60.0,2,2\n",
-        ),
-        (
-            "SELECT athlete_id, place FROM leaderboard_year WHERE segment_id = 2 AND yr = \
-             TIMESTAMP '2026-01-01' ORDER BY place",
-            "11,1\n10,2\n",
-        ),
-        ("SELECT sum(n), sum(errors) FROM service_1m", "3,1\n"),
-        ("SELECT template, n FROM log_template ORDER BY n DESC", "took <*> ms,2\nup,1\n"),
-        ("SELECT service, n, n_before FROM service_anomaly", "a,2,1\n"),
-        (
-            "SELECT host FROM host_seen WHERE last_at < now() - INTERVAL '5 minutes' ORDER BY 1",
-            "h1\nh2\n",
-        ),
-        ("SELECT n, total_ms FROM trace_session ORDER BY started", "1,5\n2,10\n"),
-        ("SELECT state, changes FROM object_state", "live,2\n"),
-        ("SELECT sum(users) FROM topic_1h", "2\n"),
-        ("SELECT username, area FROM user_activity ORDER BY 1", "u1,git\nu2,deploy\n"),
-        ("SELECT deployed_at - merged_at > INTERVAL '6 minutes' FROM lead_time", "true\n"),
-    ];
-    for (sql, expected) in cases {
+    for (sql, expected) in ASKED.iter().copied() {
         assert_eq!(world.rows(sql).await, expected, "{sql}");
     }
 }

@@ -120,75 +120,77 @@ async fn a_view_is_created_shown_described_and_dropped() {
     assert_eq!(world.rows("SHOW VIEWS").await, "");
 }
 
+/// Definitions that cannot be maintained, and what is said of them.
+const REFUSED: &[(&str, &str)] = &[
+    (
+        "SELECT shop, now() AS t, count(*) AS n FROM sales GROUP BY shop",
+        "now() gives another value each time, so a view that uses it could not be computed \
+         again: time enters a view through its events only. Compare with the clock where you \
+         read the view (SELECT … FROM v WHERE … now()), or in a CREATE VIEW over it",
+    ),
+    (
+        "SELECT shop, sum(amount * random()) AS r FROM sales GROUP BY shop",
+        "random() gives another value each time, so a view that uses it could not be computed \
+         again: let the producer write the value into the event",
+    ),
+    (
+        "SELECT shop, array_agg(item) AS items FROM sales GROUP BY shop",
+        "array_agg keeps every value, so its state has no bound: keep the first and last with \
+         first_value and last_value, the most frequent with approx_top_k, or how many there \
+         are with count(DISTINCT …) or approx_distinct",
+    ),
+    (
+        "SELECT shop, median(amount) AS m FROM sales GROUP BY shop",
+        "median keeps every value, so its state has no bound: use approx_median, whose \
+         relative error is bounded",
+    ),
+    (
+        "SELECT shop, last_value(item) AS last FROM sales GROUP BY shop",
+        "last_value without an order depends on the order in which events came: write \
+         last_value(x ORDER BY …), with columns that tell all events apart",
+    ),
+    (
+        "SELECT count(*) AS n FROM (SELECT * FROM sales LIMIT 10)",
+        "nothing of this query over stream \"sales\" can be maintained: this query takes a \
+         LIMIT of events, and which events those are is not determined: put the LIMIT above \
+         the aggregate; or CREATE VIEW (without MATERIALIZED), which computes it from the \
+         events at each read",
+    ),
+    (
+        "SELECT shop, amount FROM sales WHERE amount > 3",
+        "nothing of this query over stream \"sales\" can be maintained: this query keeps no \
+         aggregate: a materialized view maintains GROUP BY, or SELECT DISTINCT, over the \
+         events of one stream; or CREATE VIEW (without MATERIALIZED), which computes it from \
+         the events at each read",
+    ),
+    (
+        "SELECT s.shop, count(*) AS n FROM sales s JOIN returns r ON r.id = s.id GROUP BY \
+        s.shop",
+        "nothing of this query over stream \"sales\" can be maintained: this query joins \
+         events with something else, and joins below an aggregate are not maintained: \
+         aggregate the events in a materialized view of its own and join the view; or CREATE \
+         VIEW (without MATERIALIZED), which computes it from the events at each read",
+    ),
+    (
+        "SELECT a.shop, a.n, b.n AS back FROM (SELECT shop, count(*) AS n FROM sales GROUP BY \
+         shop) a JOIN (SELECT shop, count(*) AS n FROM returns GROUP BY shop) b ON a.shop = \
+         b.shop",
+        "one view maintains one aggregate, and this query has 2: [count(*) of \"sales\" \
+         GROUP BY sales.shop] and [count(*) of \"returns\" GROUP BY returns.shop]; create a \
+         materialized view for each, and this query over those views",
+    ),
+    (
+        "SELECT shop, item, count(*) AS n FROM sales GROUP BY ROLLUP (shop, item)",
+        "GROUPING SETS, ROLLUP and CUBE are not maintained: maintain the finest groups in a \
+         materialized view, and roll them up where you read it",
+    ),
+];
+
 #[tokio::test]
 async fn refusals_say_why_and_what_to_do() {
     let world = sales().await;
     world.csv("CREATE STREAM returns (id BIGINT, shop TEXT)").await;
-    let cases = [
-        (
-            "SELECT shop, now() AS t, count(*) AS n FROM sales GROUP BY shop",
-            "now() gives another value each time, so a view that uses it could not be computed \
-             again: time enters a view through its events only. Compare with the clock where you \
-             read the view (SELECT … FROM v WHERE … now()), or in a CREATE VIEW over it",
-        ),
-        (
-            "SELECT shop, sum(amount * random()) AS r FROM sales GROUP BY shop",
-            "random() gives another value each time, so a view that uses it could not be computed \
-             again: let the producer write the value into the event",
-        ),
-        (
-            "SELECT shop, array_agg(item) AS items FROM sales GROUP BY shop",
-            "array_agg keeps every value, so its state has no bound: keep the first and last with \
-             first_value and last_value, the most frequent with approx_top_k, or how many there \
-             are with count(DISTINCT …) or approx_distinct",
-        ),
-        (
-            "SELECT shop, median(amount) AS m FROM sales GROUP BY shop",
-            "median keeps every value, so its state has no bound: use approx_median, whose \
-             relative error is bounded",
-        ),
-        (
-            "SELECT shop, last_value(item) AS last FROM sales GROUP BY shop",
-            "last_value without an order depends on the order in which events came: write \
-             last_value(x ORDER BY …), with columns that tell all events apart",
-        ),
-        (
-            "SELECT count(*) AS n FROM (SELECT * FROM sales LIMIT 10)",
-            "nothing of this query over stream \"sales\" can be maintained: this query takes a \
-             LIMIT of events, and which events those are is not determined: put the LIMIT above \
-             the aggregate; or CREATE VIEW (without MATERIALIZED), which computes it from the \
-             events at each read",
-        ),
-        (
-            "SELECT shop, amount FROM sales WHERE amount > 3",
-            "nothing of this query over stream \"sales\" can be maintained: this query keeps no \
-             aggregate: a materialized view maintains GROUP BY, or SELECT DISTINCT, over the \
-             events of one stream; or CREATE VIEW (without MATERIALIZED), which computes it from \
-             the events at each read",
-        ),
-        (
-            "SELECT s.shop, count(*) AS n FROM sales s JOIN returns r ON r.id = s.id GROUP BY \
-            s.shop",
-            "nothing of this query over stream \"sales\" can be maintained: this query joins \
-             events with something else, and joins below an aggregate are not maintained: \
-             aggregate the events in a materialized view of its own and join the view; or CREATE \
-             VIEW (without MATERIALIZED), which computes it from the events at each read",
-        ),
-        (
-            "SELECT a.shop, a.n, b.n AS back FROM (SELECT shop, count(*) AS n FROM sales GROUP BY \
-             shop) a JOIN (SELECT shop, count(*) AS n FROM returns GROUP BY shop) b ON a.shop = \
-             b.shop",
-            "one view maintains one aggregate, and this query has 2: [count(*) of \"sales\" \
-             GROUP BY sales.shop] and [count(*) of \"returns\" GROUP BY returns.shop]; create a \
-             materialized view for each, and this query over those views",
-        ),
-        (
-            "SELECT shop, item, count(*) AS n FROM sales GROUP BY ROLLUP (shop, item)",
-            "GROUPING SETS, ROLLUP and CUBE are not maintained: maintain the finest groups in a \
-             materialized view, and roll them up where you read it",
-        ),
-    ];
-    for (query, expected) in cases {
+    for (query, expected) in REFUSED.iter().copied() {
         let error = world.run(&format!("CREATE MATERIALIZED VIEW v AS {query}")).await;
         let error = error.expect_err(query);
         assert_eq!(error.to_string(), expected, "{query}");

@@ -1,3 +1,5 @@
+//! The set of distinct values against ordinary sets, over random rows.
+
 use std::collections::BTreeSet;
 
 use arrow::array::{Date32Array, Int16Array};

@@ -104,7 +104,7 @@ impl Sessions {
 }
 
 /// What to go back to when a state has no room.
-struct Journal {
+struct Undo {
     touched: HashSet<u32>,
     copies: Vec<Copied>,
     groups: u64,
@@ -138,21 +138,21 @@ impl ViewState {
         stored: &dyn StoredGroups,
     ) -> Result<Option<StateError>, FoldError> {
         self.sessions.forget();
-        let mut journal = Journal {
+        let mut undo = Undo {
             touched: HashSet::new(),
             copies: Vec::new(),
             groups: self.row.groups,
             removed: self.sessions.removed.len(),
             gone: self.sessions.gone.len(),
         };
-        let failed = self.join_all(rows, piece, stored, &mut journal)?;
+        let failed = self.join_all(rows, piece, stored, &mut undo)?;
         if failed.is_some() {
-            let touched: Vec<u32> = journal.touched.into_iter().collect();
-            self.resident.replace(&touched, journal.copies)?;
+            let touched: Vec<u32> = undo.touched.into_iter().collect();
+            self.resident.replace(&touched, undo.copies)?;
             self.dirty = self.resident.dirty();
-            self.row.groups = journal.groups;
-            self.sessions.removed.truncate(journal.removed);
-            self.sessions.gone.truncate(journal.gone);
+            self.row.groups = undo.groups;
+            self.sessions.removed.truncate(undo.removed);
+            self.sessions.gone.truncate(undo.gone);
             self.sessions.index = None;
         }
         Ok(failed)
@@ -163,7 +163,7 @@ impl ViewState {
         rows: &RecordBatch,
         piece: &Piece,
         stored: &dyn StoredGroups,
-        journal: &mut Journal,
+        undo: &mut Undo,
     ) -> Result<Option<StateError>, FoldError> {
         let Some(window) = self.layout.window.clone() else { return Ok(None) };
         let times = window.micros(&piece.groups[self.layout.window_place()])?;
@@ -178,7 +178,7 @@ impl ViewState {
             let key = &bytes[std::mem::replace(&mut key_start, end)..end];
             let offset = self.row.next.0 + piece.place(row) as u64;
             let Some(time) = times[row] else {
-                let slot = self.slot_of(key, stored, journal)?;
+                let slot = self.slot_of(key, stored, undo)?;
                 self.touch(slot, offset);
                 slots.push(slot);
                 continue;
@@ -194,11 +194,11 @@ impl ViewState {
                     return Ok(Some(error));
                 }
                 updated = slots.len();
-                if let Some(error) = self.unite(first, second, offset, journal)? {
+                if let Some(error) = self.unite(first, second, offset, undo)? {
                     return Ok(Some(error));
                 }
             }
-            slots.push(self.join(&arrival, &near, key, journal)?);
+            slots.push(self.join(&arrival, &near, key, undo)?);
         }
         self.update_rows(&slots, piece, updated)
     }
@@ -229,10 +229,10 @@ impl ViewState {
         &mut self,
         key: &[u8],
         stored: &dyn StoredGroups,
-        journal: &mut Journal,
+        undo: &mut Undo,
     ) -> Result<u32, FoldError> {
         if let Some(slot) = self.resident.table.find(key) {
-            self.keep_copy(slot, journal);
+            self.keep_copy(slot, undo);
             return Ok(slot);
         }
         let slot = self.resident.table.intern_key(key);
@@ -244,15 +244,15 @@ impl ViewState {
         if let Some(value) = found {
             self.resident.load(slot, key, &value)?;
             self.elsewhere -= 1;
-            self.keep_copy(slot, journal);
+            self.keep_copy(slot, undo);
         }
-        journal.touched.insert(slot);
+        undo.touched.insert(slot);
         Ok(slot)
     }
 
-    fn keep_copy(&self, slot: u32, journal: &mut Journal) {
-        if journal.touched.insert(slot) {
-            journal.copies.extend(self.resident.copy(&[slot]));
+    fn keep_copy(&self, slot: u32, undo: &mut Undo) {
+        if undo.touched.insert(slot) {
+            undo.copies.extend(self.resident.copy(&[slot]));
         }
     }
 
@@ -369,10 +369,10 @@ impl ViewState {
         first: u32,
         second: u32,
         offset: u64,
-        journal: &mut Journal,
+        undo: &mut Undo,
     ) -> Result<Option<StateError>, FoldError> {
         for slot in [first, second] {
-            self.keep_copy(slot, journal);
+            self.keep_copy(slot, undo);
         }
         let mut bytes = Vec::new();
         for states in &mut self.resident.states {
@@ -400,16 +400,16 @@ impl ViewState {
         arrival: &Arrival<'_>,
         near: &Near,
         key: &[u8],
-        journal: &mut Journal,
+        undo: &mut Undo,
     ) -> Result<u32, FoldError> {
         let slot = match (near.before, near.after) {
             (Some(slot), _) => {
-                self.keep_copy(slot, journal);
+                self.keep_copy(slot, undo);
                 self.set_last(slot, self.last(slot).max(arrival.time));
                 slot
             }
             (None, Some(slot)) => {
-                self.keep_copy(slot, journal);
+                self.keep_copy(slot, undo);
                 let mut old = Vec::new();
                 self.resident.table.key(slot, &mut old);
                 self.index_mut().remove(&old);
@@ -422,7 +422,7 @@ impl ViewState {
             (None, None) => {
                 let slot = self.resident.table.intern_key(key);
                 self.resident.grow(self.clock);
-                journal.touched.insert(slot);
+                undo.touched.insert(slot);
                 self.set_last(slot, arrival.time);
                 self.index_mut().insert(key.to_vec(), slot);
                 slot
