@@ -31,9 +31,9 @@ async fn explain_view_says_what_is_maintained_and_why() {
     assert_eq!(lines[0], "operator,how,why");
     let begins = [
         "\"events of rides (rider, elapsed_s, started_at)\",incremental,",
-        "filter rides.elapsed_s > 1",
+        "filter elapsed_s > 1,incremental,",
         "windows of 3600 s by started_at,incremental,late events change their own window",
-        "\"group by rides.rider, ",
+        "\"group by rider, date_bin(",
         "aggregate count(*),incremental,",
         "Filter: ",
         "\"Projection: ",
