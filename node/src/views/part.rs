@@ -12,7 +12,7 @@ use alluvium_store::{
 };
 use alluvium_views::fold::{
     Changes, Checkpoint, Definition, FoldError, KeyRange, Keys, Limits, Merge, Progress,
-    Quarantined, StoredError, StoredGroups, StoredProgress, ViewState, group_hash,
+    Quarantined, StoredError, StoredGroups, StoredProgress, ViewState, Visit, group_hash,
 };
 use arrow::record_batch::RecordBatch;
 use parking_lot::{Mutex, RwLock};
@@ -136,11 +136,7 @@ impl StoredGroups for StoredPart {
         self.states.get(self.place, keys).map_err(stored_error)
     }
 
-    fn scan(
-        &self,
-        range: &KeyRange,
-        visit: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
-    ) -> Result<(), StoredError> {
+    fn scan(&self, range: &KeyRange, visit: &mut Visit<'_>) -> Result<(), StoredError> {
         let end = range.end.as_deref();
         self.states.scan(self.place, &range.start, end, visit).map_err(stored_error)
     }

@@ -5,7 +5,6 @@
 //! itself leaves room for. The bars are 5 million events a second for a thousand groups and one
 //! million a second for a million groups.
 
-use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -14,7 +13,7 @@ use alluvium_core::view::ViewOptions;
 use alluvium_views::aggregate::{Aggregate, AggregateCall, Form};
 use alluvium_views::fold::{
     AggregateColumn, Definition, Evaluate, EvaluateError, GroupBy, KeyRange, Keys, Limits, Merge,
-    StoredError, StoredGroups, ViewState,
+    StoredError, StoredGroups, ViewState, Visit,
 };
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringViewArray};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
@@ -91,11 +90,7 @@ impl StoredGroups for Nothing {
         Ok(vec![None; keys.len()])
     }
 
-    fn scan(
-        &self,
-        _range: &KeyRange,
-        _visit: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
-    ) -> Result<(), StoredError> {
+    fn scan(&self, _range: &KeyRange, _visit: &mut Visit<'_>) -> Result<(), StoredError> {
         Ok(())
     }
 }

@@ -2,7 +2,6 @@
 //! fold, checkpoints and merges of a node.
 
 use std::collections::BTreeMap;
-use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use alluvium_core::ids::{Offset, PartitionNumber, ViewId};
@@ -12,7 +11,7 @@ use alluvium_core::view::{View, ViewDefinition, ViewEntry};
 use alluvium_views::columns;
 use alluvium_views::fold::{
     Checkpoint, FoldError, KeyRange, Keys, Limits, Merge, Quarantined, StoredError, StoredGroups,
-    ViewState, group_hash,
+    ViewState, Visit, group_hash,
 };
 use arrow::array::RecordBatch;
 
@@ -70,11 +69,7 @@ impl StoredGroups for MemGroups {
         Ok(keys.iter().map(|key| self.0.get(*key).cloned()).collect())
     }
 
-    fn scan(
-        &self,
-        range: &KeyRange,
-        visit: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
-    ) -> Result<(), StoredError> {
+    fn scan(&self, range: &KeyRange, visit: &mut Visit<'_>) -> Result<(), StoredError> {
         for (key, value) in &self.0 {
             if range.contains(key) && visit(key, value).is_break() {
                 break;

@@ -53,6 +53,9 @@ trait Compile: Send + Sync + Debug {
     fn base(&self) -> &SessionState;
 }
 
+/// A table and what it is called.
+type Named = (String, Arc<dyn TableProvider>);
+
 /// What is compiled, and among which other tables.
 struct Task<'a> {
     definition: &'a ViewDefinition,
@@ -299,7 +302,7 @@ impl Base {
         reference: &TableReference,
         names_hidden: bool,
         task: &Task<'_>,
-    ) -> Result<Option<(String, Arc<dyn TableProvider>)>, SqlError> {
+    ) -> Result<Option<Named>, SqlError> {
         let name = reference.table();
         let is_public = reference.catalog().is_none_or(|catalog| catalog == CATALOGUE)
             && reference.schema().is_none_or(|schema| schema == PUBLIC);

@@ -72,10 +72,14 @@ impl TableProvider for ViewTable {
     }
 }
 
+/// Finds the table of a stream by its name and the columns that are wanted of it.
+pub(crate) type FindStream<'a> =
+    dyn Fn(&str, &SchemaRef) -> Result<Arc<dyn TableProvider>, SqlError> + 'a;
+
 /// The tables of one statement.
 pub(crate) struct Tables<'a> {
     /// A stream, with or without its hidden columns.
-    pub(crate) stream: &'a dyn Fn(&str, &SchemaRef) -> Result<Arc<dyn TableProvider>, SqlError>,
+    pub(crate) stream: &'a FindStream<'a>,
     /// The plans of views, those below before those above.
     pub(crate) plans: &'a BTreeMap<String, LogicalPlan>,
     /// The groups of the view whose plan it is.

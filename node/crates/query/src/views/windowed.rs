@@ -13,13 +13,14 @@ use arrow::datatypes::{DataType, Field, TimestampMicrosecondType};
 use datafusion::common::Column;
 use datafusion::common::tree_node::Transformed;
 use datafusion::error::Result;
-use datafusion::functions_aggregate::expr_fn::{min, sum};
+use datafusion::functions_aggregate::min_max::min_udaf;
+use datafusion::functions_aggregate::sum::sum_udaf;
 use datafusion::functions_window::expr_fn::lag;
-use datafusion::logical_expr::expr::ScalarFunction;
+use datafusion::logical_expr::expr::{ScalarFunction, WindowFunction};
 use datafusion::logical_expr::{
-    Aggregate, ColumnarValue, Expr, ExprFunctionExt, LogicalPlan, LogicalPlanBuilder,
-    ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility, WindowFrame, cast, lit,
-    when,
+    Aggregate, AggregateUDF, ColumnarValue, Expr, ExprFunctionExt, LogicalPlan, LogicalPlanBuilder,
+    ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility, WindowFrame,
+    WindowFunctionDefinition, cast, lit, when,
 };
 
 use crate::error::SqlError;
@@ -101,6 +102,12 @@ fn hops(input: LogicalPlan, time: Expr, kind: WindowKind) -> Result<(LogicalPlan
     Ok((plan, column(START)))
 }
 
+/// An aggregate as a window function, which alone may be told its rows.
+fn over(aggregate: Arc<AggregateUDF>, argument: Expr) -> Expr {
+    let definition = WindowFunctionDefinition::AggregateUDF(aggregate);
+    Expr::from(WindowFunction::new(definition, vec![argument]))
+}
+
 fn sessions(
     input: LogicalPlan,
     time: Expr,
@@ -122,7 +129,7 @@ fn sessions(
     let begins = when(is_near.or(is_null), lit(0_i64)).otherwise(lit(1_i64))?;
     let columns = with(&plan, vec![begins.alias("_window_begins")]);
     let plan = LogicalPlanBuilder::from(plan).project(columns)?.build()?;
-    let number = sum(column("_window_begins"))
+    let number = over(sum_udaf(), column("_window_begins"))
         .partition_by(others.to_vec())
         .order_by(order)
         .window_frame(WindowFrame::new(Some(true)))
@@ -131,7 +138,7 @@ fn sessions(
     let plan = LogicalPlanBuilder::from(plan).window(vec![number])?.build()?;
     let mut within = others.to_vec();
     within.push(column("_window_number"));
-    let start = min(column(TIME)).partition_by(within).build()?.alias(START);
+    let start = over(min_udaf(), column(TIME)).partition_by(within).build()?.alias(START);
     let plan = LogicalPlanBuilder::from(plan).window(vec![start])?.build()?;
     Ok((plan, column(START)))
 }

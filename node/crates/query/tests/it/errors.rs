@@ -40,7 +40,7 @@ async fn errors_say_what_to_do() {
         ("COPY rides TO 'x'", Unsupported, "COPY is not supported"),
         ("CREATE TABLE t (a INT)", Unsupported, "create a stream with CREATE STREAM"),
         ("CREATE EXTERNAL TABLE t STORED AS CSV LOCATION 'x'", Unsupported, "CREATE STREAM"),
-        ("CREATE VIEW v AS SELECT 1", Unsupported, "CREATE VIEW is not supported"),
+        ("CREATE INDEX i ON rides (rider)", Unsupported, "CREATE INDEX is not supported"),
         ("CREATE FUNCTION f() RETURNS INT", Unsupported, "CREATE FUNCTION is not supported"),
         ("DROP TABLE rides", Unsupported, "use DROP STREAM"),
         ("UPDATE rides SET rider = 'x'", Unsupported, "events are immutable"),
@@ -122,7 +122,11 @@ async fn create_stream_is_checked() {
         ("CREATE STREAM t (a INT) WITH (retention = '5')", InvalidArgument, "'90 days'"),
         ("CREATE STREAM t (a INT) WITH (replicas = 0)", InvalidArgument, "from 1 to 9"),
         ("CREATE STREAM t (a INT) AS SELECT 1", Syntax, "expected: PARTITION BY, WITH"),
-        ("CREATE STREAM other.t (a INT)", InvalidArgument, "streams are in schema \"public\""),
+        (
+            "CREATE STREAM other.t (a INT)",
+            InvalidArgument,
+            "streams and views are in schema \"public\"",
+        ),
     ];
     for (sql, kind, text) in cases {
         check(&world, sql, *kind, text).await;

@@ -266,6 +266,7 @@ async fn run_case(world: &World, seed: u64) {
 }
 
 #[tokio::test]
+#[allow(clippy::print_stdout, reason = "the run says how many cases it had")]
 async fn live_replayed_and_asked_are_the_same() {
     let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
     if let Some(seed) = number("ALLUVIUM_SEED") {

@@ -285,7 +285,7 @@ const ASKED: &[(&str, &str)] = &[
         "SELECT host FROM host_seen WHERE last_at < now() - INTERVAL '5 minutes' ORDER BY 1",
         "h1\nh2\n",
     ),
-    ("SELECT n, total_ms FROM trace_session ORDER BY started", "1,5\n2,10\n"),
+    ("SELECT n, total_ms FROM trace_session ORDER BY started", "1,5.0\n2,10.0\n"),
     ("SELECT state, changes FROM object_state", "live,2\n"),
     ("SELECT sum(users) FROM topic_1h", "2\n"),
     ("SELECT username, area FROM user_activity ORDER BY 1", "u1,git\nu2,deploy\n"),

@@ -37,4 +37,4 @@ pub use merge::Merge;
 pub use read::{Changes, Keys};
 pub use row::{Counts, StoredProgress};
 pub use state::{Folded, Limits, Progress, QUARANTINED_MAX, ViewState};
-pub use stored::{Checkpoint, KeyRange, Quarantined, StoredGroups, group_hash};
+pub use stored::{Checkpoint, KeyRange, Quarantined, StoredGroups, Visit, group_hash};

@@ -34,6 +34,9 @@ pub struct Changes {
     pub removed_from: Offset,
 }
 
+/// Is shown the key, the value and the head of a stored group.
+type VisitStored<'a> = dyn FnMut(&[u8], &[u8], Head) -> Result<(), FoldError> + 'a;
+
 impl ViewState {
     /// Adds groups to `into`. Those past retention are left out. Of hopping windows, ranges and
     /// keys are those of whole windows.
@@ -191,7 +194,7 @@ impl ViewState {
         &self,
         range: &KeyRange,
         stored: &dyn StoredGroups,
-        visit: &mut dyn FnMut(&[u8], &[u8], Head) -> Result<(), FoldError>,
+        visit: &mut VisitStored<'_>,
     ) -> Result<(), FoldError> {
         if self.elsewhere == 0 {
             return Ok(());

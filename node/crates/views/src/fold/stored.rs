@@ -40,6 +40,9 @@ impl KeyRange {
     }
 }
 
+/// Is shown the key and the value of a group, and says whether to go on.
+pub type Visit<'a> = dyn FnMut(&[u8], &[u8]) -> ControlFlow<()> + 'a;
+
 /// The groups of one view in one partition, as the last checkpoint left them.
 pub trait StoredGroups {
     /// The groups of these keys.
@@ -52,11 +55,7 @@ pub trait StoredGroups {
     ///
     /// # Errors
     /// When they cannot be read.
-    fn scan(
-        &self,
-        range: &KeyRange,
-        visit: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
-    ) -> Result<(), StoredError>;
+    fn scan(&self, range: &KeyRange, visit: &mut Visit<'_>) -> Result<(), StoredError>;
 }
 
 /// What has changed since the checkpoint before, to be stored as one.

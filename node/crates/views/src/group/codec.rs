@@ -346,9 +346,12 @@ fn split_value<'a>(column: &KeyColumn, rest: &mut &'a [u8]) -> Result<Option<&'a
     Ok(Some(value))
 }
 
+/// Is given the bytes of one value, or none for null.
+type TakeValue<'a> = dyn FnMut(Option<&[u8]>) -> Result<(), KeyError> + 'a;
+
 fn take_column(column: &KeyColumn, rest: &mut [&[u8]]) -> Result<ArrayRef, KeyError> {
     let mut flipped = Vec::new();
-    let mut each = |take: &mut dyn FnMut(Option<&[u8]>) -> Result<(), KeyError>| {
+    let mut each = |take: &mut TakeValue<'_>| {
         for rest in &mut *rest {
             let value = split_value(column, rest)?;
             match value {

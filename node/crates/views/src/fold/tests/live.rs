@@ -1,7 +1,6 @@
 //! Cases run, and compared.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use alluvium_core::ids::Offset;
@@ -16,7 +15,7 @@ use super::oracle::{Answer, Oracle};
 use super::random::Random;
 use crate::fold::{
     Checkpoint, Definition, KeyRange, Keys, Limits, Merge, StoredError, StoredGroups, ViewState,
-    group_hash,
+    Visit, group_hash,
 };
 
 /// Cases of one run.
@@ -37,11 +36,7 @@ impl StoredGroups for Stored {
         Ok(keys.iter().map(|&key| self.groups.get(key).cloned()).collect())
     }
 
-    fn scan(
-        &self,
-        range: &KeyRange,
-        visit: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
-    ) -> Result<(), StoredError> {
+    fn scan(&self, range: &KeyRange, visit: &mut Visit<'_>) -> Result<(), StoredError> {
         let from = self.groups.range(range.start.clone()..);
         for (key, value) in from.take_while(|(key, _)| range.contains(key)) {
             if visit(key, value).is_break() {
