@@ -118,7 +118,7 @@ fn sessions(
     let input = LogicalPlanBuilder::from(input).project(columns)?.build()?;
     let order = vec![column(TIME).sort(true, true)];
     let micros = |expr: Expr| cast(expr, DataType::Int64);
-    let before = lag(column(TIME), None, None)
+    let before = lag(column(TIME), Some(1), None)
         .partition_by(others.to_vec())
         .order_by(order.clone())
         .build()?
