@@ -85,10 +85,6 @@ fn plain(name: &str) -> Option<Aggregate> {
         "stddev_pop" => Aggregate::Deviation { sample: false },
         "covar_samp" => Aggregate::Covariance { sample: true },
         "covar_pop" => Aggregate::Covariance { sample: false },
-        "corr" => Aggregate::Correlation,
-        "regr_slope" => regression(Regression::Slope),
-        "regr_intercept" => regression(Regression::Intercept),
-        "regr_r2" => regression(Regression::R2),
         "regr_count" => regression(Regression::Count),
         "regr_avgx" => regression(Regression::AvgX),
         "regr_avgy" => regression(Regression::AvgY),
@@ -125,12 +121,16 @@ fn refusal(name: &str) -> SqlError {
         "nth_value" => "nth_value keeps all values up to the nth in order: use first_value or \
                         last_value"
             .into(),
+        "corr" | "regr_slope" | "regr_intercept" | "regr_r2" => format!(
+            "{name} is not maintained: maintain covar_pop, var_pop and avg of its arguments, and \
+             compute it from them where you read the view"
+        ),
         "grouping" => "GROUPING SETS, ROLLUP and CUBE are not maintained: maintain the finest \
                        groups, and roll them up where you read the view"
             .into(),
         _ => format!(
             "{name} is not maintained; aggregates of materialized views are count, sum, avg, min, \
-             max, var, stddev, covar, corr, regr, bool_and, bool_or, bit_and, bit_or, bit_xor, \
+             max, var, stddev, covar, regr_count to regr_sxy, bool_and, bool_or, bit_and, bit_or, bit_xor, \
              first_value and last_value with an order, approx_distinct, approx_percentile_cont"
         ),
     })
