@@ -83,14 +83,11 @@ fn plain(name: &str) -> Option<Aggregate> {
         "var_pop" => Aggregate::Variance { sample: false },
         "stddev" | "stddev_samp" => Aggregate::Deviation { sample: true },
         "stddev_pop" => Aggregate::Deviation { sample: false },
-        "covar_samp" => Aggregate::Covariance { sample: true },
-        "covar_pop" => Aggregate::Covariance { sample: false },
         "regr_count" => regression(Regression::Count),
         "regr_avgx" => regression(Regression::AvgX),
         "regr_avgy" => regression(Regression::AvgY),
         "regr_sxx" => regression(Regression::Sxx),
         "regr_syy" => regression(Regression::Syy),
-        "regr_sxy" => regression(Regression::Sxy),
         "bool_and" => Aggregate::BoolAnd,
         "bool_or" => Aggregate::BoolOr,
         "bit_and" => Aggregate::BitAnd,
@@ -121,16 +118,17 @@ fn refusal(name: &str) -> SqlError {
         "nth_value" => "nth_value keeps all values up to the nth in order: use first_value or \
                         last_value"
             .into(),
-        "corr" | "regr_slope" | "regr_intercept" | "regr_r2" => format!(
-            "{name} is not maintained: maintain covar_pop, var_pop and avg of its arguments, and \
-             compute it from them where you read the view"
+        "corr" | "covar" | "covar_samp" | "covar_pop" | "regr_slope" | "regr_intercept"
+        | "regr_r2" | "regr_sxy" => format!(
+            "{name} is not maintained: maintain count, and the sums of its arguments and of their \
+             product, and compute it from them where you read the view"
         ),
         "grouping" => "GROUPING SETS, ROLLUP and CUBE are not maintained: maintain the finest \
                        groups, and roll them up where you read the view"
             .into(),
         _ => format!(
             "{name} is not maintained; aggregates of materialized views are count, sum, avg, min, \
-             max, var, stddev, covar, regr_count to regr_sxy, bool_and, bool_or, bit_and, bit_or, bit_xor, \
+             max, var, stddev, bool_and, bool_or, bit_and, bit_or, bit_xor, \
              first_value and last_value with an order, approx_distinct, approx_percentile_cont"
         ),
     })

@@ -67,7 +67,7 @@ const WINDOWS: [&str; 6] = [
     "hop(at, INTERVAL '10 minutes', INTERVAL '15 minutes')",
     "session(at, INTERVAL '3 minutes')",
 ];
-const AGGREGATES: [&str; 26] = [
+const AGGREGATES: [&str; 25] = [
     "count(*)",
     "count(item)",
     "sum(amount)",
@@ -87,7 +87,6 @@ const AGGREGATES: [&str; 26] = [
     "count(*) FILTER (WHERE item IS NULL)",
     "stddev(amount)",
     "var_pop(amount)",
-    "covar_samp(amount, id)",
     "bool_and(amount > 1)",
     "bool_or(amount > 7)",
     "bit_xor(amount)",
