@@ -187,6 +187,13 @@ fn assert_same(left: &RecordBatch, right: &RecordBatch, context: &str) {
     assert_eq!(left.num_rows(), right.num_rows(), "{context}\n{left:?}\n{right:?}");
     for column in 0..left.num_columns() {
         let (a, b) = (left.column(column), right.column(column));
+        // Beside a DISTINCT, a query adds sums of decimals up in two steps, each ten digits wider.
+        let b = &match (a.data_type(), b.data_type()) {
+            (DataType::Decimal128(_, scale), DataType::Decimal128(_, other)) if scale == other => {
+                arrow::compute::cast(b, a.data_type()).unwrap()
+            }
+            _ => b.clone(),
+        };
         assert_eq!(a.data_type(), b.data_type(), "{context}: column {column}");
         for row in 0..left.num_rows() {
             let is_same =
