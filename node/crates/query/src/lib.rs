@@ -15,6 +15,7 @@
 //! `insert`, [`views`] (what is maintained and how it is read), [`print`] and [`wire`] (the forms
 //! of an answer), [`files`] (rows from files).
 
+mod aggregates;
 mod catalog;
 mod create;
 mod cut;

@@ -17,6 +17,7 @@ use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 use datafusion::prelude::SessionConfig;
 use object_store::memory::InMemory;
 
+use crate::aggregates;
 use crate::catalog::{CATALOGUE, PUBLIC};
 use crate::distinct::CountDistinctInGroups;
 use crate::early::AggregateBeforeJoin;
@@ -97,6 +98,7 @@ pub(crate) fn base(options: &EngineOptions) -> Result<SessionState, EngineError>
         .map_err(|error| EngineError::Start(error.into()))?;
     datafusion_functions_json::register_all(&mut state)
         .map_err(|error| EngineError::Start(error.into()))?;
+    aggregates::register(&mut state).map_err(|error| EngineError::Start(error.into()))?;
     functions::register(&mut state).map_err(|error| EngineError::Start(error.into()))?;
     window::register(&mut state).map_err(|error| EngineError::Start(error.into()))?;
     Ok(state)

@@ -1,10 +1,12 @@
 //! From an aggregate function of a plan to the one that is maintained, or why there is none.
 
-use alluvium_views::aggregate::{Aggregate, AggregateCall, Form, Order, Regression};
+use alluvium_views::aggregate::{Aggregate, AggregateCall, Form, Order};
 use arrow::datatypes::DataType;
+use datafusion::common::ScalarValue;
 use datafusion::logical_expr::Expr;
-use datafusion::logical_expr::expr::{AggregateFunction, NullTreatment};
+use datafusion::logical_expr::expr::{AggregateFunction, AggregateFunctionParams, NullTreatment};
 
+use crate::aggregates;
 use crate::error::SqlError;
 
 /// A call, and the expressions that are its arguments.
@@ -22,6 +24,8 @@ pub(crate) fn call_of(
     let params = &function.params;
     let name = function.func.name();
     let mut arguments = params.args.clone();
+    let (mut input, mut output) = (Form::Values, Form::Values);
+    let meaning = aggregates::meaning(name, &|place| constant(params, place), arguments.len())?;
     let aggregate = match name {
         "count" => {
             if arguments
@@ -50,9 +54,19 @@ pub(crate) fn call_of(
                 _ => Aggregate::Last { orders, ignore_nulls },
             }
         }
-        _ => plain(name).ok_or_else(|| refusal(name))?,
+        _ => match meaning {
+            Some(meaning) => {
+                arguments.truncate(meaning.values);
+                (input, output) = (meaning.input, meaning.output);
+                meaning.aggregate
+            }
+            None => plain(name).ok_or_else(|| refusal(name))?,
+        },
     };
-    let is_ordered = matches!(aggregate, Aggregate::First { .. } | Aggregate::Last { .. });
+    let is_ordered = matches!(
+        aggregate,
+        Aggregate::First { .. } | Aggregate::Last { .. } | Aggregate::ApproxQuantile { .. }
+    );
     if !is_ordered && !params.order_by.is_empty() {
         return Err(SqlError::unsupported(format!(
             "{name} does not depend on an order in a view: leave out its ORDER BY"
@@ -63,37 +77,45 @@ pub(crate) fn call_of(
         aggregate,
         distinct: params.distinct,
         arguments: types,
-        input: Form::Values,
-        output: Form::Values,
+        input,
+        output,
         output_type: output_type.clone(),
     };
     call.states().map_err(|error| SqlError::unsupported(error.to_string()))?;
     Ok(Call { call, arguments })
 }
 
-/// Those that take their arguments as they are.
+/// An argument that is the same for all rows.
+fn constant(params: &AggregateFunctionParams, place: usize) -> Option<ScalarValue> {
+    let value = match params.args.get(place)? {
+        Expr::Literal(value, _) => value.clone(),
+        Expr::Cast(cast) => match cast.expr.as_ref() {
+            Expr::Literal(value, _) => value.cast_to(cast.field.data_type()).ok()?,
+            _ => return None,
+        },
+        _ => return None,
+    };
+    // The share of a descending order is counted from the other end.
+    match (value, params.order_by.first()) {
+        (ScalarValue::Float64(Some(share)), Some(sort)) if !sort.asc => {
+            Some(ScalarValue::Float64(Some(1.0 - share)))
+        }
+        (value, _) => Some(value),
+    }
+}
+
+/// Those of the engine itself.
 fn plain(name: &str) -> Option<Aggregate> {
-    let regression = Aggregate::Regression;
     Some(match name {
         "sum" => Aggregate::Sum,
         "avg" | "mean" => Aggregate::Avg,
         "min" => Aggregate::Min,
         "max" => Aggregate::Max,
-        "var" | "var_samp" => Aggregate::Variance { sample: true },
-        "var_pop" => Aggregate::Variance { sample: false },
-        "stddev" | "stddev_samp" => Aggregate::Deviation { sample: true },
-        "stddev_pop" => Aggregate::Deviation { sample: false },
-        "regr_count" => regression(Regression::Count),
-        "regr_avgx" => regression(Regression::AvgX),
-        "regr_avgy" => regression(Regression::AvgY),
-        "regr_sxx" => regression(Regression::Sxx),
-        "regr_syy" => regression(Regression::Syy),
         "bool_and" => Aggregate::BoolAnd,
         "bool_or" => Aggregate::BoolOr,
         "bit_and" => Aggregate::BitAnd,
         "bit_or" => Aggregate::BitOr,
         "bit_xor" => Aggregate::BitXor,
-        "approx_distinct" => Aggregate::ApproxDistinct,
         _ => return None,
     })
 }
@@ -118,18 +140,14 @@ fn refusal(name: &str) -> SqlError {
         "nth_value" => "nth_value keeps all values up to the nth in order: use first_value or \
                         last_value"
             .into(),
-        "corr" | "covar" | "covar_samp" | "covar_pop" | "regr_slope" | "regr_intercept"
-        | "regr_r2" | "regr_sxy" => format!(
-            "{name} is not maintained: maintain count, and the sums of its arguments and of their \
-             product, and compute it from them where you read the view"
-        ),
         "grouping" => "GROUPING SETS, ROLLUP and CUBE are not maintained: maintain the finest \
                        groups, and roll them up where you read the view"
             .into(),
         _ => format!(
             "{name} is not maintained; aggregates of materialized views are count, sum, avg, min, \
-             max, var, stddev, bool_and, bool_or, bit_and, bit_or, bit_xor, \
-             first_value and last_value with an order, approx_distinct, approx_percentile_cont"
+             max, var, stddev, covar_samp, corr, regr_…, bool_and, bool_or, bit_and, bit_or, \
+             bit_xor, arg_min, arg_max, first_value and last_value with an order, \
+             approx_distinct, approx_percentile_cont, top_k, histogram"
         ),
     })
 }

@@ -31,6 +31,7 @@ mod sum;
 mod tag;
 #[cfg(test)]
 mod tests;
+mod twofold;
 mod words;
 
 use std::fmt::Debug;

@@ -1,8 +1,11 @@
 //! Variance and deviation; covariance, correlation, regression.
 //!
-//! Means and sums of squared distances from them are kept as Welford does, one row after the other:
-//! unlike sums of squares they stay good where the mean is large beside the spread. Two states
-//! merge as Chan does.
+//! The states are sums of values, squares and products, with twice the digits of a double
+//! ([`Twofold`]). So it shows in the last digit at most in which order rows came or states were
+//! merged, and a view and a query agree even where a covariance is near zero.
+//!
+//! A spread that the sums cannot tell from none (less than 2^-44 of the values, about one part in
+//! 10^13) counts as none.
 
 use std::sync::Arc;
 
@@ -10,10 +13,11 @@ use arrow::array::{Array, ArrayRef, AsArray, Float64Array, Int64Array, UInt64Arr
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Float64Type};
 
-use super::codec::{Reader, put_f64, put_varint};
+use super::codec::{Reader, put_varint};
 use super::count::add_counts;
 use super::grouped::{Kernel, Picked};
 use super::rows::Rows;
+use super::twofold::Twofold;
 use super::{Regression, StateError, tag};
 
 /// Values as doubles.
@@ -27,13 +31,30 @@ pub(super) fn doubles(array: &ArrayRef) -> Result<Float64Array, StateError> {
     Ok(array.as_primitive::<Float64Type>().clone())
 }
 
-/// How values spread around their mean.
+/// What is told from sums: of `count` times a sum of products, the square of a sum.
+const RESOLUTION: f64 = 1.0 / (1_u128 << 88) as f64;
+
+/// The sum of the products of the distances of `x` and `y` from their means; `size` is what the
+/// products amount to at most.
+fn products(count: u64, xy: Twofold, x: Twofold, y: Twofold, size: f64) -> f64 {
+    let count = count as f64;
+    let apart = xy.times_double(count).minus(x.times(y)).double();
+    if apart.abs() <= RESOLUTION * count * size { 0.0 } else { apart / count }
+}
+
+/// The sum of the squared distances from the mean.
+fn squares(count: u64, xx: Twofold, x: Twofold) -> f64 {
+    let squares = products(count, xx, x, x, xx.double());
+    // Of very many rows, rounding may be more than what is told apart. Not a number stays so.
+    if squares < 0.0 { 0.0 } else { squares }
+}
+
+/// The sums of values and of their squares.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Spread {
     count: u64,
-    mean: f64,
-    /// The sum of squared distances from the mean.
-    squares: f64,
+    sum: Twofold,
+    squares: Twofold,
 }
 
 /// `var_*` and `stddev_*`.
@@ -59,11 +80,10 @@ impl Kernel for Variance {
         let values = doubles(&arguments[0])?;
         let values = values.values();
         rows.each(arguments, |row, slot| {
-            let cell = &mut cells[slot];
+            let (cell, value) = (&mut cells[slot], values[row]);
             cell.count = cell.count.wrapping_add(1);
-            let before = values[row] - cell.mean;
-            cell.mean += before / cell.count as f64;
-            cell.squares += before * (values[row] - cell.mean);
+            cell.sum = cell.sum.plus_double(value);
+            cell.squares = cell.squares.plus(Twofold::product(value, value));
         });
         Ok(())
     }
@@ -71,8 +91,8 @@ impl Kernel for Variance {
     fn encode(&self, cell: &Spread, out: &mut Vec<u8>) {
         put_varint(cell.count, out);
         if cell.count != 0 {
-            put_f64(cell.mean, out);
-            put_f64(cell.squares, out);
+            cell.sum.put(out);
+            cell.squares.put(out);
         }
     }
 
@@ -83,27 +103,21 @@ impl Kernel for Variance {
         _heap: &mut usize,
     ) -> Result<(), StateError> {
         let count = add_counts(cell.count, bytes)?;
-        let other_count = count - cell.count;
-        if other_count == 0 {
+        if count == cell.count {
             return Ok(());
         }
-        let (mean, squares) = (bytes.f64()?, bytes.f64()?);
-        if cell.count == 0 {
-            *cell = Spread { count, mean, squares };
-            return Ok(());
-        }
-        let weight = cell.count as f64 * (other_count as f64 / count as f64);
-        let apart = mean - cell.mean;
-        cell.squares += squares + apart * apart * weight;
-        cell.mean += apart * (other_count as f64 / count as f64);
-        cell.count = count;
+        let (sum, squares) = (Twofold::read(bytes)?, Twofold::read(bytes)?);
+        *cell = match cell.count {
+            0 => Spread { count, sum, squares },
+            _ => Spread { count, sum: cell.sum.plus(sum), squares: cell.squares.plus(squares) },
+        };
         Ok(())
     }
 
     fn finish(&self, cells: &Picked<'_, Spread>) -> Result<ArrayRef, StateError> {
         let values = cells.iter().map(|cell| {
             let divisor = divisor(cell.count, self.is_sample)?;
-            let variance = cell.squares / divisor;
+            let variance = squares(cell.count, cell.squares, cell.sum) / divisor;
             Some(if self.is_deviation { variance.sqrt() } else { variance })
         });
         Ok(Arc::new(values.collect::<Float64Array>()))
@@ -116,16 +130,15 @@ fn divisor(count: u64, is_sample: bool) -> Option<f64> {
     (divisor != 0).then_some(divisor as f64)
 }
 
-/// How points spread around their mean.
+/// The sums of points, of their squares and of their products.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Line {
     count: u64,
-    mean_x: f64,
-    mean_y: f64,
-    squares_x: f64,
-    squares_y: f64,
-    /// The sum of products of the distances from both means.
-    products: f64,
+    x: Twofold,
+    y: Twofold,
+    xx: Twofold,
+    yy: Twofold,
+    xy: Twofold,
 }
 
 /// What is wanted of the points.
@@ -143,37 +156,54 @@ pub(super) struct Points {
     pub output_type: DataType,
 }
 
+/// How points spread around their mean.
+struct Around {
+    mean_x: f64,
+    mean_y: f64,
+    squares_x: f64,
+    squares_y: f64,
+    /// The sum of products of the distances from both means.
+    products: f64,
+}
+
 impl Line {
     #[inline]
     fn add(&mut self, x: f64, y: f64) {
         self.count = self.count.wrapping_add(1);
-        let count = self.count as f64;
-        let (before_x, before_y) = (x - self.mean_x, y - self.mean_y);
-        self.mean_x += before_x / count;
-        self.mean_y += before_y / count;
-        let after_y = y - self.mean_y;
-        self.squares_x += before_x * (x - self.mean_x);
-        self.squares_y += before_y * after_y;
-        self.products += before_x * after_y;
+        self.x = self.x.plus_double(x);
+        self.y = self.y.plus_double(y);
+        self.xx = self.xx.plus(Twofold::product(x, x));
+        self.yy = self.yy.plus(Twofold::product(y, y));
+        self.xy = self.xy.plus(Twofold::product(x, y));
     }
 
     fn join(&mut self, other: &Line) {
-        let count = self.count + other.count;
-        let share = other.count as f64 / count as f64;
-        let weight = self.count as f64 * share;
-        let (apart_x, apart_y) = (other.mean_x - self.mean_x, other.mean_y - self.mean_y);
-        self.squares_x += other.squares_x + apart_x * apart_x * weight;
-        self.squares_y += other.squares_y + apart_y * apart_y * weight;
-        self.products += other.products + apart_x * apart_y * weight;
-        self.mean_x += apart_x * share;
-        self.mean_y += apart_y * share;
-        self.count = count;
+        *self = Line {
+            count: self.count + other.count,
+            x: self.x.plus(other.x),
+            y: self.y.plus(other.y),
+            xx: self.xx.plus(other.xx),
+            yy: self.yy.plus(other.yy),
+            xy: self.xy.plus(other.xy),
+        };
+    }
+
+    fn around(&self) -> Around {
+        let Line { count, x, y, xx, yy, xy } = *self;
+        let number = count as f64;
+        Around {
+            mean_x: x.double() / number,
+            mean_y: y.double() / number,
+            squares_x: squares(count, xx, x),
+            squares_y: squares(count, yy, y),
+            products: products(count, xy, x, y, xx.double().sqrt() * yy.double().sqrt()),
+        }
     }
 
     fn figure(&self, figure: &Figure) -> Option<f64> {
         match figure {
             Figure::Covariance { is_sample } => {
-                Some(self.products / divisor(self.count, *is_sample)?)
+                Some(self.around().products / divisor(self.count, *is_sample)?)
             }
             Figure::Correlation => self.correlation(),
             Figure::Regression(regression) => self.regression(*regression),
@@ -181,31 +211,34 @@ impl Line {
     }
 
     fn correlation(&self) -> Option<f64> {
-        if self.mean_x.is_nan() && self.mean_y.is_nan() {
-            return Some(f64::NAN);
+        let around = self.around();
+        if around.mean_x.is_nan() && around.mean_y.is_nan() {
+            return (self.count != 0).then_some(f64::NAN);
         }
-        let is_defined = 2 <= self.count && !self.mean_x.is_nan() && !self.mean_y.is_nan();
-        let is_flat = self.squares_x == 0.0 || self.squares_y == 0.0;
-        (is_defined && !is_flat)
-            .then(|| self.products / self.squares_x.sqrt() / self.squares_y.sqrt())
+        let is_defined = 2 <= self.count && !around.mean_x.is_nan() && !around.mean_y.is_nan();
+        let is_flat = around.squares_x == 0.0 || around.squares_y == 0.0;
+        let correlation = around.products / around.squares_x.sqrt() / around.squares_y.sqrt();
+        (is_defined && !is_flat).then(|| correlation.clamp(-1.0, 1.0))
     }
 
     fn regression(&self, regression: Regression) -> Option<f64> {
-        let is_line = 2 <= self.count && self.squares_x != 0.0;
-        let slope = self.products / self.squares_x;
+        let Around { mean_x, mean_y, squares_x, squares_y, products } = self.around();
+        let is_line = 2 <= self.count && squares_x != 0.0;
+        let slope = products / squares_x;
         let some = |value| (self.count != 0).then_some(value);
         match regression {
             Regression::Slope => is_line.then_some(slope),
-            Regression::Intercept => is_line.then_some(self.mean_y - slope * self.mean_x),
+            Regression::Intercept => is_line.then_some(mean_y - slope * mean_x),
             Regression::R2 => {
-                (is_line && self.squares_y != 0.0).then(|| slope * (self.products / self.squares_y))
+                let is_flat = squares_y == 0.0;
+                (is_line && !is_flat).then(|| (slope * (products / squares_y)).min(1.0))
             }
             Regression::Count => Some(self.count as f64),
-            Regression::AvgX => some(self.mean_x),
-            Regression::AvgY => some(self.mean_y),
-            Regression::Sxx => some(self.squares_x),
-            Regression::Syy => some(self.squares_y),
-            Regression::Sxy => some(self.products),
+            Regression::AvgX => some(mean_x),
+            Regression::AvgY => some(mean_y),
+            Regression::Sxx => some(squares_x),
+            Regression::Syy => some(squares_y),
+            Regression::Sxy => some(products),
         }
     }
 }
@@ -232,9 +265,9 @@ impl Kernel for Points {
     fn encode(&self, cell: &Line, out: &mut Vec<u8>) {
         put_varint(cell.count, out);
         if cell.count != 0 {
-            let Line { count: _, mean_x, mean_y, squares_x, squares_y, products } = *cell;
-            for number in [mean_x, mean_y, squares_x, squares_y, products] {
-                put_f64(number, out);
+            let Line { count: _, x, y, xx, yy, xy } = *cell;
+            for sum in [x, y, xx, yy, xy] {
+                sum.put(out);
             }
         }
     }
@@ -251,11 +284,11 @@ impl Kernel for Points {
         }
         let other = Line {
             count,
-            mean_x: bytes.f64()?,
-            mean_y: bytes.f64()?,
-            squares_x: bytes.f64()?,
-            squares_y: bytes.f64()?,
-            products: bytes.f64()?,
+            x: Twofold::read(bytes)?,
+            y: Twofold::read(bytes)?,
+            xx: Twofold::read(bytes)?,
+            yy: Twofold::read(bytes)?,
+            xy: Twofold::read(bytes)?,
         };
         match cell.count {
             0 => *cell = other,
