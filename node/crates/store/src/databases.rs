@@ -250,7 +250,9 @@ fn common_options(env: &Env, memtables: &WriteBufferManager) -> Options {
     options.set_max_background_jobs(2);
     // Flushes hand their pages to the disk little by little: all at once they would hold up the
     // syncs that producers wait for.
-    options.set_bytes_per_sync(512 << 10);
+    options.set_bytes_per_sync(256 << 10);
+    // Whoever yields the processor on a busy machine gets it back after milliseconds.
+    options.set_enable_write_thread_adaptive_yield(false);
     options.set_stats_dump_period_sec(0);
     options.set_keep_log_file_num(2);
     options.set_max_log_file_size(1 << 20);

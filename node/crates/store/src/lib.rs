@@ -8,7 +8,8 @@
 //! Reading order: [`Store`] (opening, what is stored of a group), [`LogWriter`] (the one thread
 //! that syncs), [`PartitionLog`] (what readers see), [`EventReader`] (what views fold),
 //! [`ViewStates`] (what views keep), [`SegmentWriter`] and [`Segment`] (sealing, merging,
-//! retention), `databases` (every RocksDB setting), `keys` (one file for each key family).
+//! retention), `databases` (every RocksDB setting), `keys` (one file for each key family),
+//! `removal` (how files go).
 //!
 //! Invariants: nothing is acknowledged before it is synced; an event is in the log or in a segment
 //! the manifest names, and in exactly one of them; a damaged entry, checkpoint or segment is named,
@@ -25,8 +26,10 @@ mod keys;
 mod lock;
 mod log_writer;
 mod metrics;
+mod nice;
 mod options;
 mod partition_log;
+mod removal;
 mod room;
 mod segment;
 mod shared;

@@ -11,11 +11,11 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 
 use alluvium_core::ids::{GroupId, Index};
 use alluvium_core::replica::{Checkpoint, Envelope, Held, Persisted, Writes};
-use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use rocksdb::WriteBatch;
 
 use crate::checkpoints;
@@ -23,6 +23,7 @@ use crate::databases::Sync;
 use crate::entry;
 use crate::error::StoreError;
 use crate::keys;
+use crate::nice;
 use crate::shared::Shared;
 
 /// Tasks that may wait. A thousand groups with a few steps each; beyond that the disk is too slow
@@ -59,13 +60,13 @@ pub enum SubmitError {
 /// Hands tasks to the log writer.
 #[derive(Clone)]
 pub struct LogWriter {
-    sender: Sender<Work>,
+    sender: SyncSender<Work>,
     queue: Arc<Queue>,
 }
 
 /// The thread; ends when told to.
 pub(crate) struct LogWriterThread {
-    sender: Sender<Work>,
+    sender: SyncSender<Work>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -118,13 +119,16 @@ fn refuse(refused: TrySendError<Work>) -> SubmitError {
 
 impl LogWriterThread {
     pub(crate) fn start(shared: Arc<Shared>) -> Result<(LogWriterThread, LogWriter), StoreError> {
-        let (sender, receiver) = bounded(QUEUE_TASKS_MAX);
+        let (sender, receiver) = sync_channel(QUEUE_TASKS_MAX);
         let queue = Arc::new(Queue { bytes: AtomicU64::new(0), shared: Arc::downgrade(&shared) });
         let writer = LogWriter { sender: sender.clone(), queue: Arc::clone(&queue) };
         let dir = shared.dir.clone();
         let thread = std::thread::Builder::new()
             .name("log-writer".into())
-            .spawn(move || Loop { shared, receiver, queue, ends: Ends::default() }.run())
+            .spawn(move || {
+                nice::set(nice::LOG_WRITER);
+                Loop { shared, receiver, queue, ends: Ends::default() }.run();
+            })
             .map_err(StoreError::io("start the log writer for", &dir))?;
         Ok((LogWriterThread { sender, thread: Some(thread) }, writer))
     }

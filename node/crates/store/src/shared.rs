@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Weak};
 
 use alluvium_core::ids::{GroupId, SegmentId};
-use crossbeam_channel::{Sender, bounded};
 use parking_lot::Mutex;
 use rocksdb::WriteBatch;
 
@@ -19,6 +19,7 @@ use crate::lock::DirectoryLock;
 use crate::metrics::StoreMetrics;
 use crate::options::{SealStep, StoreOptions};
 use crate::partition_log::PartitionLog;
+use crate::removal::Remover;
 use crate::room::Room;
 use crate::views::ViewWrites;
 
@@ -32,12 +33,14 @@ pub(crate) struct Shared {
     /// Held while replica rows and manifest rows are read, changed and written.
     pub(crate) manifest: Mutex<()>,
     /// The way to the manifest thread, as long as it runs.
-    pub(crate) manifest_thread: Mutex<Option<Sender<ManifestWrite>>>,
+    pub(crate) manifest_thread: Mutex<Option<SyncSender<ManifestWrite>>>,
     /// Every partition log that is open, by group.
     pub(crate) logs: Mutex<BTreeMap<GroupId, Weak<PartitionLog>>>,
     /// What is remembered between two checkpoints of views.
     pub(crate) views: ViewWrites,
     next_segment: AtomicU64,
+    // Ends after the databases are closed.
+    _remover: Remover,
     // Released last.
     _lock: DirectoryLock,
 }
@@ -45,7 +48,7 @@ pub(crate) struct Shared {
 /// A manifest batch on its way through the manifest thread.
 pub(crate) struct ManifestWrite {
     pub(crate) batch: WriteBatch,
-    pub(crate) done: Sender<Result<(), StoreError>>,
+    pub(crate) done: SyncSender<Result<(), StoreError>>,
 }
 
 impl Shared {
@@ -54,6 +57,7 @@ impl Shared {
         crate::identity::check_format(dir)?;
         let segments = dir.join("segments");
         std::fs::create_dir_all(&segments).map_err(StoreError::io("create", &segments))?;
+        let remover = Remover::start(dir)?;
         let databases = Databases::open(dir, &options)?;
         // What is in a folder is only as durable as the folder's own name.
         files::sync_dir(&segments)?;
@@ -70,6 +74,7 @@ impl Shared {
             logs: Mutex::default(),
             views: ViewWrites::default(),
             next_segment: AtomicU64::new(1),
+            _remover: remover,
             _lock: lock,
         })
     }
@@ -116,7 +121,7 @@ impl Shared {
         let Some(thread) = self.manifest_thread.lock().clone() else {
             return self.databases.write(batch, Sync::Yes);
         };
-        let (done, written) = bounded(1);
+        let (done, written) = sync_channel(1);
         thread.send(ManifestWrite { batch, done }).map_err(|_| StoreError::Closing)?;
         written.recv().map_err(|_| StoreError::Closing)?
     }

@@ -69,8 +69,9 @@ struct Running {
 }
 
 /// Bytes after which what was written is handed to the disk. Handed over at once at the end, a
-/// segment would hold up the syncs that producers wait for; this much takes about a millisecond.
-const HAND_OVER_BYTES: u64 = 1 << 20;
+/// segment would hold up the syncs that producers wait for: a sync waits for whatever of other
+/// files is on its way. This much takes a few tenths of a millisecond.
+const HAND_OVER_BYTES: u64 = 256 << 10;
 
 /// A file with the checksum of what was written to it.
 pub(crate) struct CheckedFile {

@@ -5,7 +5,7 @@
 //! when).
 //!
 //! Invariants: a file has its name only when it is whole and synced; a file the manifest does not
-//! name is a leftover; an id is never used again; a file is unlinked when the manifest does not
+//! name is a leftover; an id is never used again; a file is removed when the manifest does not
 //! name it any more and its last reader is gone.
 
 pub(crate) mod cut;
@@ -33,6 +33,7 @@ pub(crate) use threads::SegmentThreads;
 pub use threads::{SegmentBusy, SegmentWriter};
 
 use crate::error::StoreError;
+use crate::removal;
 use crate::shared::Shared;
 
 /// Length of what ends every Parquet file: the length of the footer and the magic.
@@ -185,7 +186,7 @@ impl Drop for Segment {
             return;
         }
         // What stays is removed at the next start.
-        match std::fs::remove_file(&self.path) {
+        match removal::remove_segment(&self.path) {
             Ok(()) => {}
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
             Err(error) => {

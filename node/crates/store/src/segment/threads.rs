@@ -6,17 +6,18 @@
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
 
 use alluvium_core::ids::{GroupId, Offset};
 use alluvium_core::replica::Checkpoint;
-use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 
 use super::cut::{self, CutDone, CutTask};
 use super::merge;
 use crate::databases::Sync;
 use crate::error::StoreError;
+use crate::nice;
 use crate::partition_log::PartitionLog;
 use crate::shared::{ManifestWrite, Shared};
 
@@ -27,10 +28,6 @@ const CUTS_MAX: usize = 1_024;
 /// Partitions that may wait for care. Care left out is asked for again by the next cut.
 const CARE_MAX: usize = 4_096;
 
-/// How much the threads give way: the scheduler's nice values.
-const CUT_NICE: i32 = 10;
-const CARE_NICE: i32 = 19;
-
 /// Too many cuts are waiting; the task comes back.
 #[derive(Debug)]
 pub struct SegmentBusy<T>(pub T);
@@ -38,8 +35,8 @@ pub struct SegmentBusy<T>(pub T);
 /// Hands work to the segment threads.
 #[derive(Clone)]
 pub struct SegmentWriter {
-    cuts: Sender<Cut>,
-    care: Sender<Care>,
+    cuts: SyncSender<Cut>,
+    care: SyncSender<Care>,
 }
 
 /// The threads; end when told to.
@@ -59,7 +56,7 @@ enum Cut {
     },
     /// Drop this when everything before is done.
     Reached {
-        _before: Sender<()>,
+        _before: SyncSender<()>,
     },
     Stop,
 }
@@ -71,7 +68,7 @@ enum Care {
     Verify(Weak<PartitionLog>),
     /// Drop this when everything before is done.
     Reached {
-        _before: Sender<()>,
+        _before: SyncSender<()>,
     },
     Stop,
 }
@@ -82,7 +79,7 @@ impl SegmentWriter {
     /// # Errors
     /// [`SegmentBusy`] with the task when too many wait.
     pub fn cut(&self, task: CutTask) -> Result<(), SegmentBusy<CutTask>> {
-        self.cuts.try_send(Cut::Tail(task)).map_err(|refused| match refused.into_inner() {
+        self.cuts.try_send(Cut::Tail(task)).map_err(|refused| match inner(refused) {
             Cut::Tail(task) => SegmentBusy(task),
             Cut::Checkpoint { .. } | Cut::Reached { .. } | Cut::Stop => {
                 unreachable!("what was sent comes back")
@@ -101,7 +98,7 @@ impl SegmentWriter {
         done: CutDone,
     ) -> Result<(), SegmentBusy<Checkpoint>> {
         let cut = Cut::Checkpoint { group, checkpoint, done };
-        self.cuts.try_send(cut).map_err(|refused| match refused.into_inner() {
+        self.cuts.try_send(cut).map_err(|refused| match inner(refused) {
             Cut::Checkpoint { checkpoint, .. } => SegmentBusy(checkpoint),
             Cut::Tail(_) | Cut::Reached { .. } | Cut::Stop => {
                 unreachable!("what was sent comes back")
@@ -123,12 +120,12 @@ impl SegmentWriter {
 
     /// Waits until everything handed in before is done, cuts first, then merging and the rest.
     pub fn wait(&self) {
-        let (before, reached) = bounded(0);
+        let (before, reached) = sync_channel(0);
         if self.cuts.send(Cut::Reached { _before: before }).is_ok() {
             // The other end is only ever dropped.
             let _ = reached.recv();
         }
-        let (before, reached) = bounded(0);
+        let (before, reached) = sync_channel(0);
         if self.care.send(Care::Reached { _before: before }).is_ok() {
             let _ = reached.recv();
         }
@@ -155,13 +152,13 @@ impl SegmentThreads {
     pub(crate) fn start(
         shared: &Arc<Shared>,
     ) -> Result<(SegmentThreads, SegmentWriter), StoreError> {
-        let (cuts, cuts_receiver) = bounded(CUTS_MAX);
-        let (care, care_receiver) = bounded(CARE_MAX);
+        let (cuts, cuts_receiver) = sync_channel(CUTS_MAX);
+        let (care, care_receiver) = sync_channel(CARE_MAX);
         let writer = SegmentWriter { cuts, care };
         let stopping = Arc::new(AtomicBool::new(false));
         let spawn = |name: &str, nice: i32, run: Box<dyn FnOnce() + Send>| {
             let body = move || {
-                give_way(nice);
+                nice::set(nice);
                 run();
             };
             let spawned = std::thread::Builder::new().name(name.into()).spawn(body);
@@ -176,14 +173,14 @@ impl SegmentThreads {
             let (shared, stopping) = (Arc::clone(shared), Arc::clone(&stopping));
             move || run_care(&shared, &care_receiver, &stopping)
         };
-        let (manifest_sender, manifest_writes) = bounded(1);
+        let (manifest_sender, manifest_writes) = sync_channel(1);
         let manifest_writer = {
             let shared = Arc::clone(shared);
             move || run_manifest(&shared, &manifest_writes)
         };
         let threads = vec![
-            spawn("segment-cut", CUT_NICE, Box::new(cutter))?,
-            spawn("segment-merge", CARE_NICE, Box::new(carer))?,
+            spawn("segment-cut", nice::CUT, Box::new(cutter))?,
+            spawn("segment-merge", nice::CARE, Box::new(carer))?,
             spawn("manifest", 0, Box::new(manifest_writer))?,
         ];
         *shared.manifest_thread.lock() = Some(manifest_sender);
@@ -228,7 +225,7 @@ fn run_manifest(shared: &Shared, writes: &Receiver<ManifestWrite>) {
 fn run_cuts(
     shared: &Arc<Shared>,
     cuts: &Receiver<Cut>,
-    care: &Sender<Care>,
+    care: &SyncSender<Care>,
     stopping: &AtomicBool,
 ) {
     while let Ok(cut) = cuts.recv() {
@@ -333,16 +330,9 @@ fn failed(shared: &Shared, log: &PartitionLog, error: &StoreError) {
     }
 }
 
-#[allow(unsafe_code, reason = "no wrapper of this call is in the tree")]
-fn give_way(nice: i32) {
-    if nice == 0 {
-        return;
-    }
-    // SAFETY: the call takes plain numbers and touches no memory of ours. Of the "process" 0, Linux
-    // takes the calling thread alone.
-    let refused = unsafe { nix::libc::setpriority(nix::libc::PRIO_PROCESS, 0, nice) } != 0;
-    if refused {
-        tracing::debug!("cannot lower the priority of a thread");
+fn inner<T>(refused: TrySendError<T>) -> T {
+    match refused {
+        TrySendError::Full(task) | TrySendError::Disconnected(task) => task,
     }
 }
 

@@ -1,0 +1,25 @@
+//! How much threads give way to each other: the scheduler's nice values.
+
+/// The log writer goes first: everyone waits for it, and it does little but wait for the disk.
+/// Needs a privilege; without it all are equal.
+pub(crate) const LOG_WRITER: i32 = -10;
+
+/// Cuts free memory and log.
+pub(crate) const CUT: i32 = 10;
+
+/// Merging, expiry and verification have all the time there is.
+pub(crate) const CARE: i32 = 19;
+
+/// Gives the calling thread this value.
+#[allow(unsafe_code, reason = "no wrapper of this call is in the tree")]
+pub(crate) fn set(nice: i32) {
+    if nice == 0 {
+        return;
+    }
+    // SAFETY: the call takes plain numbers and touches no memory of ours. Of the "process" 0, Linux
+    // takes the calling thread alone.
+    let refused = unsafe { nix::libc::setpriority(nix::libc::PRIO_PROCESS, 0, nice) } != 0;
+    if refused {
+        tracing::debug!(nice, "cannot set the priority of a thread");
+    }
+}
