@@ -4,9 +4,9 @@
 //! order. The shell (actors, store, gRPC) hands in what happened and carries out what comes back.
 //!
 //! Reading order: [`ids`] and [`time`] (numbers with rules), [`schema`] and [`stream`] (what a
-//! stream is), [`view`] (what a view is), [`routing`] (which partition an event belongs to), [`partition`] (what an append
-//! means),
-//! [`meta`] (the catalogue), [`replica`] (how commands become agreed), [`invariant`] (promises).
+//! stream is), [`view`] (what a view is), [`routing`] (which partition an event belongs to),
+//! [`partition`] (what an append means), [`meta`] (the catalogue), [`replica`] (how commands become
+//! agreed), [`invariant`] (promises).
 
 pub mod codec;
 pub mod ids;
