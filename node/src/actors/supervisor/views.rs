@@ -233,10 +233,11 @@ impl Supervisor {
         }
     }
 
-    /// Proposes that what was built beside takes the place of what it replaces.
+    /// Tells the catalogue of lives that have caught up: one that was built beside takes the place
+    /// of what it replaces, and a first one is no more dropped by who cancels it.
     fn switch_if_built(&self, entries: &[ViewEntry]) {
-        for next in entries.iter().filter_map(|entry| entry.next.as_ref()) {
-            let Some(served) = self.shop.views.life(next.id) else { continue };
+        for view in entries.iter().flat_map(unbuilt) {
+            let Some(served) = self.shop.views.life(view.id) else { continue };
             let built = served.compiled.is_ok()
                 && served.parts.iter().all(|part| match part {
                     Ok(part) => part.status().condition == Condition::Serving,
@@ -244,13 +245,18 @@ impl Supervisor {
                 });
             if let Some(meta) = self.shop.meta.as_ref().filter(|_| built) {
                 let (reply, _) = oneshot::channel();
-                let name = next.definition.name.clone();
-                let command = MetaCommand::SwitchView { name, id: next.id };
+                let name = view.definition.name.clone();
+                let command = MetaCommand::SwitchView { name, id: view.id };
                 // At most one for each part that catches up and each change of the catalogue.
                 meta.do_send(Change(command, reply));
             }
         }
     }
+}
+
+/// The lives of a view that the catalogue does not know to have caught up.
+fn unbuilt(entry: &ViewEntry) -> impl Iterator<Item = &Arc<View>> {
+    (!entry.built).then_some(&entry.current).into_iter().chain(&entry.next)
 }
 
 fn source(
@@ -278,7 +284,7 @@ impl Handler<CaughtUp> for Supervisor {
             self.shop.views.all().values().map(|served| served.entry.clone()).collect();
         let built: Vec<ViewEntry> = entries
             .into_iter()
-            .filter(|entry| entry.next.as_ref().is_some_and(|next| next.id == view))
+            .filter(|entry| unbuilt(entry).any(|life| life.id == view))
             .collect();
         self.switch_if_built(&built);
     }
