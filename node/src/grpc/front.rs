@@ -1,7 +1,8 @@
 //! Which service a call goes to.
 //!
-//! Appends and lookups come by the ten thousand a second and go to their service at once; everything
-//! else goes through the router, whose search and copies cost about as much as reading one row.
+//! Appends and lookups come by the ten thousand a second and go to their service at once;
+//! everything else goes through the router, whose search and copies cost about as much as reading
+//! one row.
 
 use std::convert::Infallible;
 use std::future::Future;

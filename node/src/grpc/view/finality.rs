@@ -1,8 +1,8 @@
 //! Windows that subscribers get only when they are final: `EMIT FINAL AFTER`.
 //!
-//! A group is held until the watermark is so far past the end of its window. As long as something is
-//! held, the frontier given to the subscriber stays before the change that is held: whoever goes on
-//! from there is told of it again. So some groups may come twice, and none is lost.
+//! A group is held until the watermark is so far past the end of its window. As long as something
+//! is held, the frontier given to the subscriber stays before the change that is held: whoever goes
+//! on from there is told of it again. So some groups may come twice, and none is lost.
 
 use std::collections::BTreeMap;
 

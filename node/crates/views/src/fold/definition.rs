@@ -131,8 +131,8 @@ impl Definition {
         Ok(Layout::new(Arc::clone(self))?.order)
     }
 
-    /// Makes keys of values: for many keys, where [`Definition::key_of`] would lay out the definition
-    /// for each.
+    /// Makes keys of values: for many keys, where [`Definition::key_of`] would lay out the
+    /// definition for each.
     ///
     /// # Errors
     /// When groups cannot be told apart by these columns.
