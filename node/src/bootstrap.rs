@@ -30,7 +30,7 @@ use crate::actors::supervisor::{
 use crate::actors::ticker::{Follow, Ticker};
 use crate::clock::{self, Stopwatch};
 use crate::config::Config;
-use crate::host::NodeHost;
+use crate::host::{NodeDoor, NodeHost};
 use crate::ingest::{Ingest, IngestLimits};
 use crate::streams::Streams;
 use crate::telemetry::Metrics;
@@ -93,6 +93,8 @@ pub struct Node {
     pub meta: Arc<MetaHandle>,
     /// Answers SQL.
     pub engine: Engine,
+    /// Reads views without SQL.
+    pub door: Arc<NodeDoor>,
     /// Where SQL runs.
     pub query_runtime: Handle,
     /// Counters.
@@ -366,6 +368,7 @@ async fn start_actors(
     let ingest = Arc::new(Ingest::new(streams.clone(), store.clone(), metrics.clone(), limits));
     let host =
         NodeHost::new(streams.clone(), views.clone(), ingest.clone(), meta.clone(), store.clone());
+    let door = Arc::new(NodeDoor::new(streams.clone(), views.clone(), compiler.clone()));
     let engine = Engine::with_compiler(Arc::new(host), compiler, options)?;
     let node = Arc::new(Node {
         name: config.name.clone(),
@@ -377,6 +380,7 @@ async fn start_actors(
         ingest,
         meta,
         engine,
+        door,
         query_runtime: query.handle().clone(),
         metrics,
         store,

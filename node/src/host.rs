@@ -1,5 +1,6 @@
 //! The node as the SQL engine sees it.
 
+mod door;
 mod views;
 
 use std::sync::Arc;
@@ -25,6 +26,7 @@ use crate::clock;
 use crate::ingest::{AppendError, ClientRows, Ingest, RETRY_AFTER};
 use crate::streams::{ServedStream, Streams};
 use crate::views::Views;
+pub use door::NodeDoor;
 
 /// See the module.
 #[derive(Debug)]

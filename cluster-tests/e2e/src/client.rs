@@ -46,6 +46,12 @@ pub struct AppendStream {
     pub answers: Streaming<v1::AppendStreamResponse>,
 }
 
+/// A view that is followed.
+#[derive(Debug)]
+pub struct Subscription {
+    parts: Streaming<v1::SubscribeResponse>,
+}
+
 /// What a query answered.
 #[derive(Clone, Debug)]
 pub struct Answer {
@@ -152,10 +158,57 @@ impl Client {
         Ok(answer)
     }
 
+    /// Groups of a view by their keys, as JSON objects; what was found, and what it reflects.
+    pub async fn lookup(
+        &self,
+        request: v1::LookupRequest,
+    ) -> Result<(Vec<serde_json::Value>, v1::Frontier), Status> {
+        let mut client = QueryClient::new(self.channel.clone());
+        let request = v1::LookupRequest { json_rows: true, ..request };
+        let found = bounded(client.lookup(request)).await?.into_inner();
+        let broken = || Status::data_loss("a lookup without rows or frontier");
+        let Some(v1::lookup_response::Rows::Json(rows)) = found.rows else {
+            return Err(broken());
+        };
+        let rows = serde_json::Deserializer::from_slice(&rows).into_iter();
+        let rows = rows.collect::<Result<_, _>>();
+        let rows = rows.map_err(|error| Status::data_loss(format!("a lookup: {error}")))?;
+        Ok((rows, found.frontier.ok_or_else(broken)?))
+    }
+
+    /// Groups of a view as they change.
+    pub async fn subscribe(&self, request: v1::SubscribeRequest) -> Result<Subscription, Status> {
+        let mut client =
+            QueryClient::new(self.channel.clone()).max_decoding_message_size(ANSWER_BYTES_MAX);
+        let parts = bounded(client.subscribe(request)).await?.into_inner();
+        Ok(Subscription { parts })
+    }
+
     /// How the node is.
     pub async fn status(&self) -> Result<v1::StatusResponse, Status> {
         let mut admin = AdminClient::new(self.channel.clone());
         Ok(bounded(admin.status(v1::StatusRequest {})).await?.into_inner())
+    }
+}
+
+impl Subscription {
+    /// The next batch of changes, and where to go on once it is taken in.
+    pub async fn next(&mut self) -> Result<(Vec<RecordBatch>, Option<v1::Frontier>), Status> {
+        loop {
+            let Some(response) = bounded(self.parts.message()).await? else {
+                return Err(Status::unavailable("the subscription ended"));
+            };
+            match response.part {
+                Some(v1::subscribe_response::Part::Changes(changes)) => {
+                    let batches = match changes.batch.is_empty() {
+                        true => Vec::new(),
+                        false => read_ipc(&changes.batch)?.1,
+                    };
+                    return Ok((batches, changes.frontier));
+                }
+                Some(v1::subscribe_response::Part::Schema(_)) | None => {}
+            }
+        }
     }
 }
 

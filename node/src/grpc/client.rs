@@ -6,6 +6,7 @@
 pub mod appender;
 #[cfg(test)]
 mod tests;
+pub mod view;
 
 use std::time::Duration;
 
@@ -20,6 +21,7 @@ use tonic::Code;
 use tonic::transport::{Channel, Endpoint};
 
 pub use self::appender::{Ack, Appender, Batch};
+pub use self::view::{Begin, Change, Changes, Found, Keys, Lookup};
 
 /// How long a node may take to accept a connection. One that is there answers within milliseconds;
 /// one that is far away, within a second or two.

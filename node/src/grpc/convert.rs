@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use alluvium_core::ids::{Epoch, Offset, PartitionNumber, ProducerId, Sequence};
+use alluvium_core::ids::{Epoch, Offset, PartitionNumber, ProducerId, Sequence, StreamId};
 use alluvium_core::partition::Stamp;
 use alluvium_core::stream::Frontier;
 use alluvium_proto::v1 as proto;
 use alluvium_query::host::Freshness;
 use tonic::Status;
 
+use super::view::{Begin, LookedUp, Lookup, Subscribe, Subscribed, Wait, WrittenKeys};
 use crate::ingest::{AppendAck, ClientRows};
 use crate::streams::Streams;
 
@@ -79,6 +80,15 @@ pub fn freshness(
         Some(proto::query_request::Freshness::AtLeast(frontiers)) => (false, frontiers),
         Some(proto::query_request::Freshness::AsOf(frontiers)) => (true, frontiers),
     };
+    let named = named(frontiers, streams)?;
+    Ok(if exact { Freshness::AsOf(named) } else { Freshness::AtLeast(named) })
+}
+
+/// Frontiers with the streams they name.
+fn named(
+    frontiers: proto::Frontiers,
+    streams: &Streams,
+) -> Result<Vec<(StreamId, Frontier)>, Status> {
     let mut named = Vec::with_capacity(frontiers.frontiers.len());
     for frontier in frontiers.frontiers {
         let Some(served) = streams.get(&frontier.stream) else {
@@ -101,5 +111,72 @@ pub fn freshness(
         }
         named.push((served.stream.id, Frontier(offsets)));
     }
-    Ok(if exact { Freshness::AsOf(named) } else { Freshness::AtLeast(named) })
+    Ok(named)
+}
+
+/// A lookup as the views' door takes it.
+pub fn lookup(request: proto::LookupRequest, streams: &Streams) -> Result<Lookup, Status> {
+    use proto::lookup_request::{Freshness as Asked, Keys};
+    let keys = match request.keys {
+        Some(Keys::Json(bytes)) => WrittenKeys::Json(bytes),
+        Some(Keys::ArrowIpc(bytes)) => WrittenKeys::ArrowIpc(bytes),
+        None => return Err(Status::invalid_argument("keys are missing; set json or arrow_ipc")),
+    };
+    let wait = match request.freshness {
+        None | Some(Asked::AsItIs(false)) => Wait::For(Freshness::Linearizable),
+        Some(Asked::AsItIs(true)) => Wait::Not,
+        Some(Asked::AtLeast(frontiers)) => {
+            Wait::For(Freshness::AtLeast(named(frontiers, streams)?))
+        }
+    };
+    let limit = match request.limit {
+        0 => None,
+        // A limit that no address space reaches is above every limit there is.
+        limit => Some(usize::try_from(limit).unwrap_or(usize::MAX)),
+    };
+    Ok(Lookup {
+        view: request.view,
+        keys,
+        limit,
+        columns: request.columns,
+        wait,
+        json_rows: request.json_rows,
+    })
+}
+
+/// What a lookup found.
+pub fn lookup_response(found: LookedUp, json_rows: bool) -> proto::LookupResponse {
+    use proto::lookup_response::Rows;
+    let LookedUp { rows, frontier: (stream, at) } = found;
+    let rows = if json_rows { Rows::Json(rows) } else { Rows::ArrowIpc(rows) };
+    proto::LookupResponse { rows: Some(rows), frontier: Some(frontier(&stream, &at)) }
+}
+
+/// A subscription as the views' door takes it.
+pub fn subscribe(request: proto::SubscribeRequest) -> Subscribe {
+    use proto::subscribe_request::From;
+    let from = match request.from {
+        None | Some(From::Snapshot(false)) => Begin::Now,
+        Some(From::Snapshot(true)) => Begin::Snapshot,
+        Some(From::Frontier(frontier)) => {
+            let offsets = frontier.offsets.into_iter();
+            let offsets =
+                offsets.map(|(partition, offset)| (PartitionNumber(partition), Offset(offset)));
+            Begin::Frontier { stream: frontier.stream, frontier: Frontier(offsets.collect()) }
+        }
+    };
+    Subscribe { view: request.view, condition: request.r#where, from }
+}
+
+/// A part of what a subscriber is told.
+pub fn subscribe_response(part: Subscribed) -> proto::SubscribeResponse {
+    use proto::subscribe_response::Part;
+    let part = match part {
+        Subscribed::Schema(schema) => Part::Schema(schema),
+        Subscribed::Changes { batch, frontier: at } => {
+            let frontier = at.map(|(stream, at)| frontier(&stream, &at));
+            Part::Changes(proto::Changes { batch, frontier })
+        }
+    };
+    proto::SubscribeResponse { part: Some(part) }
 }

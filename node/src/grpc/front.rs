@@ -1,7 +1,8 @@
 //! Which service a call goes to.
 //!
-//! Appends come by the ten thousand a second and go to their service at once; everything else goes
-//! through the router, whose search and copies cost about as much as reading one row.
+//! Appends and lookups come by the ten thousand a second and go to their service at once;
+//! everything else goes through the router, whose search and copies cost about as much as reading
+//! one row.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -9,6 +10,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use alluvium_proto::v1::ingest_server::IngestServer;
+use alluvium_proto::v1::query_server::QueryServer;
 use tonic::body::Body;
 use tonic::codegen::Service;
 use tonic::codegen::http::{Request, Response};
@@ -16,18 +18,24 @@ use tonic::server::NamedService;
 use tonic::service::Routes;
 
 use super::ingest::IngestService;
+use super::query::QueryService;
 
 /// See the module.
 #[derive(Clone)]
 pub(super) struct Front {
     ingest: IngestServer<IngestService>,
+    query: QueryServer<QueryService>,
     others: Routes,
 }
 
 impl Front {
     /// In front of these services.
-    pub fn new(ingest: IngestServer<IngestService>, others: Routes) -> Front {
-        Front { ingest, others: others.prepare() }
+    pub fn new(
+        ingest: IngestServer<IngestService>,
+        query: QueryServer<QueryService>,
+        others: Routes,
+    ) -> Front {
+        Front { ingest, query, others: others.prepare() }
     }
 }
 
@@ -42,8 +50,11 @@ impl Service<Request<Body>> for Front {
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
-        if service_name(request.uri().path()) == IngestServer::<IngestService>::NAME {
+        let service = service_name(request.uri().path());
+        if service == IngestServer::<IngestService>::NAME {
             self.ingest.call(request)
+        } else if service == QueryServer::<QueryService>::NAME {
+            self.query.call(request)
         } else {
             Box::pin(self.others.call(request))
         }

@@ -10,3 +10,4 @@ pub mod ingest;
 pub mod query;
 pub mod server;
 pub mod status;
+pub mod view;

@@ -1,4 +1,4 @@
-//! SQL over gRPC.
+//! SQL over gRPC, and views without SQL.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -13,12 +13,17 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
+use super::view::{self, ViewDoor};
 use super::{convert, status};
 use crate::bootstrap::Node;
 use crate::clock::Stopwatch;
 
 /// A statement may run this long unless its caller asks for less.
 const TIMEOUT_MAX: Duration = Duration::from_secs(600);
+
+/// A lookup may wait this long for its view unless its caller asks for less: one that takes longer
+/// waits for a view that has far to go.
+const LOOKUP_TIMEOUT_MAX: Duration = Duration::from_secs(10);
 
 /// Batches between the engine and the wire: enough to keep both busy.
 const BATCHES_BUFFERED: usize = 4;
@@ -30,20 +35,23 @@ const PIECE_BYTES: usize = 2 << 20;
 #[derive(Clone, Debug)]
 pub struct QueryService {
     node: Arc<Node>,
+    door: Arc<dyn ViewDoor>,
 }
 
 impl QueryService {
     /// Over one node.
-    pub fn new(node: Arc<Node>) -> QueryService {
-        QueryService { node }
+    pub fn new(node: Arc<Node>, door: Arc<dyn ViewDoor>) -> QueryService {
+        QueryService { node, door }
     }
 }
 
-type Parts = Pin<Box<dyn futures::Stream<Item = Result<proto::QueryResponse, Status>> + Send>>;
+type Stream<T> = Pin<Box<dyn futures::Stream<Item = Result<T, Status>> + Send>>;
+type Parts = Stream<proto::QueryResponse>;
 
 #[tonic::async_trait]
 impl Query for QueryService {
     type QueryStream = Parts;
+    type SubscribeStream = Stream<proto::SubscribeResponse>;
 
     async fn query(
         &self,
@@ -51,8 +59,7 @@ impl Query for QueryService {
     ) -> Result<Response<Parts>, Status> {
         let request = request.into_inner();
         let freshness = convert::freshness(request.freshness, &self.node.streams)?;
-        let asked = Duration::from_millis(u64::from(request.timeout_ms));
-        let timeout = if asked.is_zero() { TIMEOUT_MAX } else { asked.min(TIMEOUT_MAX) };
+        let timeout = timeout(request.timeout_ms, TIMEOUT_MAX);
         let (parts, answer) = mpsc::channel(BATCHES_BUFFERED);
         let node = self.node.clone();
         // Queries have their own threads: a long one must not hold up appends.
@@ -77,6 +84,46 @@ impl Query for QueryService {
         self.node.query_runtime.spawn(run);
         Ok(Response::new(Box::pin(ReceiverStream::new(answer))))
     }
+
+    async fn lookup(
+        &self,
+        request: Request<proto::LookupRequest>,
+    ) -> Result<Response<proto::LookupResponse>, Status> {
+        let request = request.into_inner();
+        let (json_rows, timeout_ms) = (request.json_rows, request.timeout_ms);
+        let asked = convert::lookup(request, &self.node.streams)?;
+        let timeout = timeout(timeout_ms, LOOKUP_TIMEOUT_MAX);
+        let found = tokio::time::timeout(timeout, view::lookup(self.door.as_ref(), &asked)).await;
+        match found {
+            Ok(Ok(found)) => Ok(Response::new(convert::lookup_response(found, json_rows))),
+            Ok(Err(error)) => Err(status::door_status(error)),
+            Err(_) => {
+                let waited = format!("view \"{}\" was not there in {timeout:?}", asked.view);
+                Err(Status::deadline_exceeded(waited))
+            }
+        }
+    }
+
+    async fn subscribe(
+        &self,
+        request: Request<proto::SubscribeRequest>,
+    ) -> Result<Response<Self::SubscribeStream>, Status> {
+        let asked = convert::subscribe(request.into_inner());
+        let (parts, answer) = mpsc::channel(BATCHES_BUFFERED);
+        let door = self.door.clone();
+        self.node.query_runtime.spawn(async move {
+            view::subscribe(door.as_ref(), &asked, parts).await;
+        });
+        let answer = ReceiverStream::new(answer)
+            .map(|part| part.map(convert::subscribe_response).map_err(status::door_status));
+        Ok(Response::new(Box::pin(answer)))
+    }
+}
+
+/// How long a call may take, given what its caller asked for.
+fn timeout(asked_ms: u32, max: Duration) -> Duration {
+    let asked = Duration::from_millis(u64::from(asked_ms));
+    if asked.is_zero() { max } else { asked.min(max) }
 }
 
 async fn run(

@@ -43,9 +43,9 @@ pub async fn serve_clients(
         .map_err(|error| ServeError { reason: error.to_string() })?;
     let ingest = IngestServer::new(IngestService::new(node.clone()))
         .max_decoding_message_size(CLIENT_MESSAGE_BYTES_MAX);
+    let query = QueryServer::new(QueryService::new(node.clone(), node.door.clone()));
     let others = Routes::new(health_service)
         .add_service(reflection)
-        .add_service(QueryServer::new(QueryService::new(node.clone())))
         .add_service(AdminServer::new(AdminService::new(node)));
     Server::builder()
         .max_concurrent_streams(STREAMS_PER_CONNECTION_MAX)
@@ -53,7 +53,7 @@ pub async fn serve_clients(
         .initial_connection_window_size(WINDOW_BYTES)
         .http2_keepalive_interval(Some(Duration::from_secs(20)))
         .http2_keepalive_timeout(Some(Duration::from_secs(10)))
-        .serve_with_incoming_shutdown(Front::new(ingest, others), incoming(listener), stop)
+        .serve_with_incoming_shutdown(Front::new(ingest, query, others), incoming(listener), stop)
         .await
         .map_err(|error| ServeError { reason: error.to_string() })
 }

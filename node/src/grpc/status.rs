@@ -8,6 +8,8 @@ use tonic::{Code, Status};
 use crate::actors::meta::ChangeError;
 use crate::ingest::{AppendError, RETRY_AFTER};
 
+use super::view::DoorError;
+
 /// Metadata that says after how many milliseconds the same call may be tried again.
 pub const RETRY_AFTER_HEADER: &str = "retry-after-ms";
 
@@ -59,6 +61,28 @@ pub fn sql_status(error: &SqlError) -> Status {
         ErrorKind::Internal => Code::Internal,
     };
     with_retry_after(Status::new(code, error.to_string()), error.retry_after())
+}
+
+/// A lookup or a subscription that failed.
+pub fn door_status(error: DoorError) -> Status {
+    let code = match &error {
+        DoorError::Unknown { .. } => Code::NotFound,
+        DoorError::NeedsSql { .. } => Code::FailedPrecondition,
+        DoorError::Column { .. }
+        | DoorError::Invalid { .. }
+        | DoorError::Keys(_)
+        | DoorError::Computed { .. } => Code::InvalidArgument,
+        DoorError::Forgotten { .. } => Code::OutOfRange,
+        DoorError::Ended { .. } => Code::Aborted,
+        DoorError::TooLarge { .. } => Code::ResourceExhausted,
+        DoorError::Condition(error) => return sql_status(error),
+        DoorError::Host(_) => Code::Unknown,
+    };
+    match error {
+        // One place says what a host's errors are to a client.
+        DoorError::Host(error) => sql_status(&SqlError::from(error)),
+        error => Status::new(code, error.to_string()),
+    }
 }
 
 fn with_retry_after(mut status: Status, retry_after: Option<Duration>) -> Status {

@@ -14,6 +14,7 @@ mod producers;
 mod single;
 mod stop;
 mod views;
+mod views_without_sql;
 
 use cluster_e2e::client::Client;
 use cluster_e2e::node::{Node, NodeOptions};

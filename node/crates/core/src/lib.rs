@@ -5,8 +5,8 @@
 //!
 //! Reading order: [`ids`] and [`time`] (numbers with rules), [`schema`] and [`stream`] (what a
 //! stream is), [`view`] (what a view is), [`routing`] (which partition an event belongs to),
-//! [`partition`] (what an append means),
-//! [`meta`] (the catalogue), [`replica`] (how commands become agreed), [`invariant`] (promises).
+//! [`partition`] (what an append means), [`meta`] (the catalogue), [`replica`] (how commands become
+//! agreed), [`invariant`] (promises).
 
 pub mod codec;
 pub mod ids;

@@ -158,6 +158,11 @@ fn split_tokens(tokens: &[TokenWithSpan]) -> impl Iterator<Item = &[TokenWithSpa
         .filter(|run| run.iter().any(|token| !is_separator(&token.token)))
 }
 
+/// As [`check_chains`], of an expression that stands by itself.
+pub(crate) fn check_expression(sql: &str) -> Result<(), SqlError> {
+    check_chains(&tokenize(sql)?)
+}
+
 /// Refuses expressions that are longer than a stack is deep. Counts operators between commas, for
 /// each pair of parentheses by itself.
 fn check_chains(tokens: &[TokenWithSpan]) -> Result<(), SqlError> {

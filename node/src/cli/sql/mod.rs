@@ -7,6 +7,7 @@ pub mod complete;
 pub mod print;
 pub mod script;
 pub mod shell;
+pub mod subscribe;
 
 use std::io::{IsTerminal, Read};
 use std::path::PathBuf;

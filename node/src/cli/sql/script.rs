@@ -6,10 +6,11 @@ use alluvium_query::print::Format;
 use alluvium_query::split_statements;
 
 use super::SqlArgs;
-use super::print::{note, print_answer};
+use super::print::{Printed, note, print_answer};
+use super::subscribe::{self, Subscribe};
 use crate::cli::{CliError, say};
 use crate::clock::Stopwatch;
-use crate::grpc::client::Client;
+use crate::grpc::client::{Client, ClientError, Freshness, Retry};
 
 /// Statements with semicolons between them.
 #[derive(Clone, Debug)]
@@ -32,11 +33,7 @@ pub async fn run(
     for script in scripts {
         for (line, sql) in script.statements()? {
             let watch = Stopwatch::start();
-            let done = match client.query(&sql, &freshness).await {
-                Ok(mut answer) => print_answer(&mut answer, args.format, out).await,
-                Err(error) => Err(error.into()),
-            };
-            match done {
+            match answer(client, &sql, &freshness, args.format, out).await {
                 Ok(printed) => {
                     if args.format == Format::Table {
                         // Beside the tables, not in them: scripts may keep the tables.
@@ -62,6 +59,26 @@ pub async fn run(
         0 => Ok(()),
         1 => Err(CliError::Failed("1 statement failed".into())),
         _ => Err(CliError::Failed(format!("{failed} statements failed"))),
+    }
+}
+
+/// Runs one statement. A subscription is printed until the process is told to end.
+pub(super) async fn answer(
+    client: &Client,
+    sql: &str,
+    freshness: &Freshness,
+    format: Format,
+    out: &mut dyn Write,
+) -> Result<Printed, CliError> {
+    match Subscribe::parse(sql) {
+        Some(Ok(asked)) => match subscribe::run(client, &asked, format, out).await? {},
+        Some(Err(reason)) => {
+            Err(CliError::Client(ClientError::Refused { message: reason, retry: Retry::Never }))
+        }
+        None => {
+            let mut answer = client.query(sql, freshness).await?;
+            print_answer(&mut answer, format, out).await
+        }
     }
 }
 

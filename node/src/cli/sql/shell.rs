@@ -13,7 +13,8 @@ use tokio::runtime::Runtime;
 
 use super::SqlArgs;
 use super::complete::{Names, SqlHelper, is_farewell};
-use super::print::{Printed, note, print_answer};
+use super::print::{Printed, note};
+use super::script;
 use crate::cli::{CliError, say};
 use crate::clock::Stopwatch;
 use crate::config::Variables;
@@ -205,9 +206,9 @@ impl Shell<'_> {
     }
 
     async fn answer(&self, sql: &str) -> Result<Printed, CliError> {
-        let mut answer = self.client.query(sql, &self.freshness).await?;
         let mut out = std::io::stdout().lock();
-        let printed = print_answer(&mut answer, self.format, &mut out).await?;
+        let printed =
+            script::answer(self.client, sql, &self.freshness, self.format, &mut out).await?;
         out.flush()?;
         Ok(printed)
     }

@@ -137,6 +137,36 @@ impl Ingest for FakeNode {
 #[tonic::async_trait]
 impl Query for FakeNode {
     type QueryStream = ReceiverStream<Result<v1::QueryResponse, Status>>;
+    type SubscribeStream = ReceiverStream<Result<v1::SubscribeResponse, Status>>;
+
+    /// Answers its own request as text.
+    async fn lookup(
+        &self,
+        request: Request<v1::LookupRequest>,
+    ) -> Result<Response<v1::LookupResponse>, Status> {
+        let asked = format!("{:?}", request.into_inner());
+        let rows = v1::lookup_response::Rows::Json(asked.into());
+        let offsets = [(0, 7)].into_iter().collect();
+        let frontier = Some(v1::Frontier { stream: "s".into(), offsets });
+        Ok(Response::new(v1::LookupResponse { rows: Some(rows), frontier }))
+    }
+
+    /// Says the schema, one piece of a change, and the rest of it; then breaks off.
+    async fn subscribe(
+        &self,
+        request: Request<v1::SubscribeRequest>,
+    ) -> Result<Response<Self::SubscribeStream>, Status> {
+        use v1::subscribe_response::Part as Wire;
+        let stream = request.into_inner().view;
+        let (parts, answer) = mpsc::channel(3);
+        let send = async |part| parts.send(Ok(v1::SubscribeResponse { part: Some(part) })).await;
+        let changes = |frontier| Wire::Changes(v1::Changes { batch: Bytes::new(), frontier });
+        let frontier = v1::Frontier { stream, offsets: [(1, 9)].into_iter().collect() };
+        send(Wire::Schema(Bytes::new())).await.unwrap();
+        send(changes(None)).await.unwrap();
+        send(changes(Some(frontier))).await.unwrap();
+        Ok(Response::new(ReceiverStream::new(answer)))
+    }
 
     /// Answers `half` without its end, `full` with it, and refuses everything else.
     async fn query(
@@ -272,4 +302,46 @@ async fn nobody_there_is_told_from_no_address() {
         let error = Client::connect(addr).await.unwrap_err();
         assert!(matches!(error, ClientError::BadAddress { .. }), "{addr}: {error}");
     }
+}
+
+#[tokio::test]
+async fn a_lookup_asks_what_was_said() {
+    let client = FakeNode::default().serve().await;
+    let frontier = Frontier([(PartitionNumber(2), Offset(5))].into_iter().collect());
+    let lookup = Lookup {
+        columns: vec!["n".into()],
+        limit: 3,
+        freshness: Freshness::AtLeast(vec![StreamFrontier { stream: "s".into(), frontier }]),
+        ..Lookup::json("v", r#"{"k":1}"#)
+    };
+    let found = client.lookup(lookup).await.unwrap();
+    let asked = String::from_utf8(found.rows.to_vec()).unwrap();
+    for said in ["view: \"v\"", r#"Json(b"{\"k\":1}")"#, "limit: 3", "[\"n\"]", "{2: 5}"] {
+        assert!(asked.contains(said), "{said} in {asked}");
+    }
+    assert_eq!(found.frontier.frontier.0[&PartitionNumber(0)], Offset(7));
+}
+
+#[tokio::test]
+async fn a_lookup_cannot_ask_for_the_past() {
+    let client = FakeNode::default().serve().await;
+    let lookup = Lookup { freshness: Freshness::AsOf(Vec::new()), ..Lookup::json("v", "{}") };
+    let error = client.lookup(lookup).await.unwrap_err();
+    assert_eq!(error.retry(), Retry::Never);
+    assert!(error.to_string().contains("as of"), "{error}");
+}
+
+#[tokio::test]
+async fn changes_say_where_to_go_on() {
+    let client = FakeNode::default().serve().await;
+    let mut changes = client.subscribe("v", "n > 1", &Begin::Snapshot).await.unwrap();
+    assert!(matches!(changes.next().await.unwrap(), Change::Schema(_)));
+    assert!(matches!(changes.next().await.unwrap(), Change::Rows { frontier: None, .. }));
+    let Change::Rows { frontier: Some(at), .. } = changes.next().await.unwrap() else {
+        panic!("the last piece says where it stands");
+    };
+    assert_eq!((at.stream.as_str(), at.frontier.0[&PartitionNumber(1)]), ("v", Offset(9)));
+    // A subscription has no end of its own.
+    let error = changes.next().await.unwrap_err();
+    assert!(matches!(error, ClientError::Broken { .. }), "{error}");
 }

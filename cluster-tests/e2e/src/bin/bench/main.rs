@@ -9,6 +9,7 @@ mod answers;
 mod ingest;
 mod latency;
 mod load;
+mod lookups;
 mod peers;
 mod postgres;
 mod queries;
@@ -37,6 +38,8 @@ enum What {
     Latency(latency::LatencyOptions),
     /// 16 questions over sealed rows, beside DuckDB.
     Queries(queries::QueriesOptions),
+    /// Groups of a view by their keys, one at a time.
+    Lookups(lookups::LookupsOptions),
     /// Start until ready, over sealed rows.
     Start(start::StartOptions),
     /// Ingest with views, freshness, history, and questions that views answer.
@@ -68,6 +71,7 @@ async fn run(what: What) -> anyhow::Result<()> {
         What::Single(options) => latency::single(&options).await,
         What::Latency(options) => latency::at_half_load(&options).await,
         What::Queries(options) => queries::run(&options).await,
+        What::Lookups(options) => lookups::run(&options).await,
         What::Start(options) => start::run(&options).await,
         What::Views(options) => views::run(&options).await,
         What::Idle(options) => start::idle(&options).await,

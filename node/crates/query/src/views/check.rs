@@ -30,6 +30,22 @@ pub(crate) fn deterministic(plan: &LogicalPlan) -> Result<(), SqlError> {
     }
 }
 
+/// Refuses the same functions in an expression that stands by itself.
+pub(crate) fn deterministic_expression(expr: &Expr) -> Result<(), SqlError> {
+    let mut volatile = None;
+    expr.apply(|expr| {
+        volatile = volatile_name(expr);
+        Ok(if volatile.is_some() { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
+    })?;
+    match volatile {
+        None => Ok(()),
+        Some(name) => Err(SqlError::unsupported(format!(
+            "{name}() gives another value each time, so a row that does not change could fulfil the \
+             condition at one time and not at another"
+        ))),
+    }
+}
+
 fn volatile_name(expr: &Expr) -> Option<String> {
     match expr {
         Expr::ScalarFunction(function) => match function.func.signature().volatility {

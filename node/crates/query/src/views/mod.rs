@@ -15,6 +15,7 @@ mod audit;
 mod calls;
 mod check;
 mod compile;
+mod condition;
 pub(crate) mod ddl;
 pub(crate) mod expand;
 mod explain;

@@ -10,6 +10,7 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use super::error::DefinitionError;
 use super::layout::Layout;
 use crate::aggregate::AggregateCall;
+use crate::group::KeyCodec;
 
 /// An expression over rows. The same rows always give the same values.
 pub trait Evaluate: Send + Sync + Debug {
@@ -128,6 +129,15 @@ impl Definition {
     /// When groups cannot be told apart by these columns.
     pub fn key_order(self: &Arc<Self>) -> Result<Vec<usize>, DefinitionError> {
         Ok(Layout::new(Arc::clone(self))?.order)
+    }
+
+    /// Makes keys of values: for many keys, where [`Definition::key_of`] would lay out the
+    /// definition for each.
+    ///
+    /// # Errors
+    /// When groups cannot be told apart by these columns.
+    pub fn key_codec(self: &Arc<Self>) -> Result<KeyCodec, DefinitionError> {
+        Ok(Layout::new(Arc::clone(self))?.codec)
     }
 
     /// The key of a group, or the beginning of the keys of groups, from the values of the first
