@@ -34,6 +34,9 @@ use pace::Pace;
 /// Ticks between two checkpoints: what a crash makes the view fold again.
 const CHECKPOINT_TICKS: u32 = 20;
 
+/// After a checkpoint that could not be written: time for someone to make room.
+const WRITE_AGAIN: Duration = Duration::from_secs(5);
+
 /// Messages one part may have waiting: ticks, its own slices and a few orders.
 pub const MAILBOX_MESSAGES_MAX: usize = 64;
 
@@ -76,6 +79,8 @@ pub struct ViewActor {
     /// A slice is on its way, so another need not be sent.
     scheduled: bool,
     parked: bool,
+    /// Parked for a reason that may pass by itself.
+    goes_on: bool,
     /// After a panic: fold single events until this one is behind.
     careful_until: Option<Offset>,
     ticks: u32,
@@ -101,6 +106,7 @@ impl ViewActor {
             pace: Pace::default(),
             scheduled: false,
             parked: false,
+            goes_on: false,
             careful_until: None,
             ticks: 0,
             checkpoint: Written::Not { next },
@@ -230,21 +236,45 @@ impl ViewActor {
         let part = Arc::clone(&self.parts.part);
         // The database may wait for its own threads.
         let written = tokio::task::spawn_blocking(move || part.write(&checkpoint));
-        let done = written.into_actor(self).map(move |written, actor, _ctx| match written {
+        let done = written.into_actor(self).map(move |written, actor, ctx| match written {
             Ok(Ok(())) => {
                 actor.parts.part.checkpointed();
                 actor.checkpoint = Written::Not { next };
                 actor.hold();
             }
-            Ok(Err(error)) => actor.not_written(&error.to_string()),
-            Err(error) => actor.not_written(&error.to_string()),
+            Ok(Err(error)) => actor.not_written(&error.to_string(), ctx),
+            Err(error) => actor.not_written(&error.to_string(), ctx),
         });
         ctx.spawn(done);
     }
 
-    /// What is not in the database was counted as stored already, so memory is read back.
-    fn not_written(&mut self, reason: &str) {
-        self.park(format!("its checkpoint could not be written: {reason}"));
+    /// What is not in the database was counted as stored already, so memory is read back, once
+    /// there is hope: most often the disk is full.
+    fn not_written(&mut self, reason: &str, ctx: &mut Context<Self>) {
+        self.park(format!(
+            "its checkpoint could not be written: {reason}; it goes on by itself as soon as that \
+             works"
+        ));
+        self.goes_on = true;
+        ctx.run_later(WRITE_AGAIN, |actor, ctx| {
+            if actor.goes_on {
+                actor.resume(ctx);
+            }
+        });
+    }
+
+    fn resume(&mut self, ctx: &mut Context<Self>) {
+        self.goes_on = false;
+        let start = self.parts.log.view().start;
+        if let Err(reason) = self.parts.part.reopen(start) {
+            return self.park(reason);
+        }
+        let next = self.parts.part.status().next;
+        self.checkpoint = Written::Not { next };
+        self.parked = false;
+        self.parts.part.set_condition(Condition::Building);
+        self.read_from(next);
+        self.schedule(ctx);
     }
 
     /// Retention keeps what a crash would make this part read again.
@@ -295,19 +325,9 @@ impl Handler<Resume> for ViewActor {
     type Result = ();
 
     fn handle(&mut self, _resume: Resume, ctx: &mut Self::Context) {
-        if !self.parked {
-            return;
+        if self.parked {
+            self.resume(ctx);
         }
-        let start = self.parts.log.view().start;
-        if let Err(reason) = self.parts.part.reopen(start) {
-            return self.park(reason);
-        }
-        let next = self.parts.part.status().next;
-        self.checkpoint = Written::Not { next };
-        self.parked = false;
-        self.parts.part.set_condition(Condition::Building);
-        self.read_from(next);
-        self.schedule(ctx);
     }
 }
 

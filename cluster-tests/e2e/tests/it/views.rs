@@ -1,6 +1,8 @@
 //! Views stay what their definitions say: over history while events come in and the node is
-//! killed, and over events that come late.
+//! killed, over events that come late, and when the disk gives back another byte.
 
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use cluster_e2e::chaos_views::{self, ViewChaosOptions};
@@ -106,4 +108,57 @@ async fn late_events_amend_views_and_are_counted() {
     for view in amended.iter().chain([&kept]) {
         assert_eq!(view.audit(&client).await.unwrap(), Vec::<String>::new());
     }
+}
+
+/// Events enough for groups of many blocks.
+const AUDITED_EVENTS: usize = 40_000;
+
+/// The largest table file of the groups.
+fn largest_table(data_dir: &Path) -> PathBuf {
+    let files = std::fs::read_dir(data_dir.join("state")).unwrap().map(|entry| entry.unwrap());
+    let tables = files.filter(|file| file.path().extension().is_some_and(|end| end == "sst"));
+    tables.max_by_key(|file| file.metadata().unwrap().len()).expect("groups were flushed").path()
+}
+
+fn flip_a_byte(path: &Path, at: u64) {
+    let file = std::fs::OpenOptions::new().read(true).write(true).open(path).unwrap();
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, at).unwrap();
+    file.write_all_at(&[!byte[0]], at).unwrap();
+    file.sync_all().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_audit_names_a_flipped_byte_and_a_rebuild_heals_it() {
+    let mut node = Node::start(NodeOptions::default()).await.unwrap();
+    let client = node.client().await.unwrap();
+    client
+        .query("CREATE STREAM sales (id BIGINT NOT NULL, amount DOUBLE PRECISION)")
+        .await
+        .unwrap();
+    let numbers = format!("generate_series(1, {AUDITED_EVENTS})");
+    let insert = format!("INSERT INTO sales SELECT value, value * 0.37 FROM {numbers}");
+    client.query(&insert).await.unwrap();
+    let query = "SELECT id, count(*) AS n, sum(amount) AS total, max(amount) AS most FROM sales \
+                 GROUP BY id";
+    let view = ViewCase::new("by_id", query);
+    client.query(&view.create()).await.unwrap();
+    view.wait(&client, FOLD_WAIT_MAX).await.unwrap();
+    assert_eq!(view.audit(&client).await.unwrap(), Vec::<String>::new());
+    drop(client);
+    let status = node.terminate(FOLD_WAIT_MAX).await.unwrap();
+    assert!(status.success(), "{}", node.log_end());
+    let table = largest_table(node.data_dir());
+    let bytes = table.metadata().unwrap().len();
+    flip_a_byte(&table, bytes / 2);
+    node.restart().await.unwrap();
+    let client = node.client().await.unwrap();
+    let found = view.audit(&client).await.unwrap();
+    let name = table.file_name().unwrap().to_str().unwrap();
+    assert!(
+        matches!(found.as_slice(), [one] if one.contains(name)),
+        "not the one partition with {name}: {found:?}"
+    );
+    client.query("REBUILD VIEW by_id").await.unwrap();
+    assert_eq!(view.check(&client, FOLD_WAIT_MAX).await.unwrap(), Vec::<String>::new());
 }

@@ -3,7 +3,6 @@
 mod lookups;
 mod subscriptions;
 
-use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -18,7 +17,7 @@ use alluvium_query::{EngineOptions, SqlError};
 use alluvium_views::aggregate::{Aggregate, AggregateCall, Form};
 use alluvium_views::fold::{
     AggregateColumn, Definition, Evaluate, EvaluateError, GroupBy, KeyRange, Keys, Limits, Merge,
-    StoredError, StoredGroups, ViewState, Window, WindowKind,
+    StoredError, StoredGroups, ViewState, Visit, Window, WindowKind,
 };
 use arrow::array::{
     ArrayRef, AsArray, Int64Array, RecordBatch, StringViewArray, TimestampMicrosecondArray,
@@ -76,11 +75,7 @@ impl StoredGroups for Nothing {
         Ok(vec![None; keys.len()])
     }
 
-    fn scan(
-        &self,
-        _range: &KeyRange,
-        _visit: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
-    ) -> Result<(), StoredError> {
+    fn scan(&self, _range: &KeyRange, _visit: &mut Visit<'_>) -> Result<(), StoredError> {
         Ok(())
     }
 }

@@ -4,7 +4,8 @@ use alluvium_query::host::Freshness;
 
 use crate::world::World;
 
-/// Quantiles are right to one part in a hundred. Twelve rows: `g` in two groups, `n` from 1 to 12, `t` of three texts.
+/// Quantiles are right to one part in a hundred. Twelve rows: `g` in two groups, `n` from 1 to 12,
+/// `t` of three texts.
 const ROWS: &str = "(SELECT n % 2 AS g, n, CASE WHEN n <= 6 THEN 'a' WHEN n <= 10 THEN 'b' ELSE 'c' \
                     END AS t FROM (VALUES (1), (2), (3), (4), (5), (6), (7), (8), (9), (10), (11), \
                     (12)) AS v(n)) AS r";

@@ -17,6 +17,7 @@ use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::datatypes::{DataType, Date32Type, TimeUnit, TimestampMicrosecondType};
 use rocksdb::WriteBatch;
 
+use super::bites::Bites;
 use super::encode::{Content, Encoder};
 use super::{ColumnStatistics, Segment, file_name, manifest};
 use crate::checkpoints;
@@ -164,9 +165,10 @@ fn write_tail(log: &PartitionLog, end: Offset) -> Result<Option<Arc<Segment>>, S
     }
     let before = shared.options.clock.elapsed();
     let id = shared.take_segment_id();
+    let mut bites = Bites::of_cut(shared, view.tail_bytes);
     let content = write_file(shared, log.group(), id, |temporary| {
         let mut encoder = Encoder::create(log.group(), temporary, log.schema())?;
-        batches.iter().try_for_each(|batch| encoder.write(batch))?;
+        batches.iter().try_for_each(|batch| bites.encode(&mut encoder, batch))?;
         encoder.finish()
     })?;
     shared.reach(SealStep::FileNamed);

@@ -14,6 +14,7 @@ use parquet::column::writer::ColumnCloseResult;
 use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData, ParquetMetaDataReader};
 use rocksdb::WriteBatch;
 
+use super::bites::Bites;
 use super::encode::{
     CheckedFile, Content, Encoder, ROW_GROUP_ROWS, failed, file_schema, properties, seal,
 };
@@ -188,12 +189,13 @@ fn encode_again(
     stopping: &AtomicBool,
 ) -> Result<Content, StoreError> {
     let mut encoder = Encoder::create(log.group(), temporary, log.schema())?;
+    let mut bites = Bites::of_care(log.shared());
     for input in inputs {
         for batch in input.read(log.schema())? {
             if stopping.load(std::sync::atomic::Ordering::Relaxed) {
                 return Err(StoreError::Closing);
             }
-            encoder.write(&batch?)?;
+            bites.encode(&mut encoder, &batch?)?;
         }
     }
     encoder.finish()

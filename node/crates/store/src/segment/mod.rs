@@ -2,12 +2,13 @@
 //!
 //! Reading order: [`Segment`] (one file), [`manifest`] (its row), [`statistics`], [`encode`] and
 //! [`read`] (its content), [`cut`], [`merge`] (where segments come from), [`threads`] (who does it
-//! when).
+//! when), [`bites`] (how they rest).
 //!
 //! Invariants: a file has its name only when it is whole and synced; a file the manifest does not
 //! name is a leftover; an id is never used again; a file is removed when the manifest does not
 //! name it any more and its last reader is gone.
 
+pub(crate) mod bites;
 pub(crate) mod cut;
 pub(crate) mod encode;
 pub(crate) mod manifest;

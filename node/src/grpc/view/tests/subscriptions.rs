@@ -38,8 +38,8 @@ impl Subscriber {
 
     /// Takes in parts until everything before this offset of each partition was sent.
     async fn reach(&mut self, ends: [u64; 2]) {
-        let ends = (0..).map(PartitionNumber).zip(ends.map(Offset)).collect();
-        while self.frontier != Frontier(ends) {
+        let ends = Frontier((0..).map(PartitionNumber).zip(ends.map(Offset)).collect());
+        while self.frontier != ends {
             match self.parts.recv().await.unwrap().unwrap() {
                 Subscribed::Schema(bytes) => {
                     let (schema, _) = decode_batches(bytes).unwrap();
