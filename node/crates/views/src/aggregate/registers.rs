@@ -44,13 +44,6 @@ impl Default for Registers {
 }
 
 impl Registers {
-    #[inline]
-    fn add_hash(&mut self, hash: u64, heap: &mut usize) {
-        let index = (hash >> (64 - INDEX_BITS)) as usize;
-        // The bit below the last one bounds the count of zeros.
-        let rest = hash << INDEX_BITS | 1 << (INDEX_BITS - 1);
-        self.raise(index, rest.leading_zeros() as u8 + 1, heap);
-    }
 
     #[inline]
     fn raise(&mut self, index: usize, rank: u8, heap: &mut usize) {
@@ -150,6 +143,15 @@ impl Registers {
     }
 }
 
+/// The register of a hash, and the rank it has there.
+#[inline]
+fn place_of(hash: u64) -> (usize, u8) {
+    let index = (hash >> (64 - INDEX_BITS)) as usize;
+    // The bit below the last one bounds the count of zeros.
+    let rest = hash << INDEX_BITS | 1 << (INDEX_BITS - 1);
+    (index, rest.leading_zeros() as u8 + 1)
+}
+
 /// Where the register is, or could be; `None` in a table without places.
 #[inline]
 fn find(places: &[u32], index: usize) -> Option<usize> {
@@ -220,8 +222,17 @@ impl<I: Item> Kernel for ApproxDistinct<I> {
         arguments: &[ArrayRef],
         heap: &mut usize,
     ) -> Result<(), StateError> {
+        // A query over everything has one group, and soon an array for it.
+        if let [Registers::Array(ranks)] = cells {
+            return I::each(rows, &arguments[0], |_slot, value| {
+                let (index, rank) = place_of(I::hash64(value));
+                ranks[index] = ranks[index].max(rank);
+                Ok(())
+            });
+        }
         I::each(rows, &arguments[0], |slot, value| {
-            cells[slot].add_hash(I::hash64(value), heap);
+            let (index, rank) = place_of(I::hash64(value));
+            cells[slot].raise(index, rank, heap);
             Ok(())
         })
     }
