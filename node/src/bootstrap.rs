@@ -25,7 +25,7 @@ use crate::actors::effects::ReplicaShell;
 use crate::actors::meta::{MetaActor, MetaHandle};
 use crate::actors::partition::SealLimits;
 use crate::actors::supervisor::{
-    Meet, StopViews, Supervisor, ViewShop, ViewThread, load_group, replica_config,
+    Meet, RunningViews, StopViews, Supervisor, ViewThread, load_group, replica_config,
 };
 use crate::actors::ticker::{Follow, Ticker};
 use crate::clock::{self, Stopwatch};
@@ -344,7 +344,7 @@ async fn start_actors(
         ticker,
         streams: streams.clone(),
         metrics: metrics.clone(),
-        shop: ViewShop::new(compiler.clone(), views.clone(), view_threads()),
+        views: RunningViews::new(compiler.clone(), views.clone(), view_threads()),
         own: None,
     };
     let supervisor = supervisor.start();

@@ -14,7 +14,7 @@ use alluvium_query::host::ViewCatalogue;
 use alluvium_query::views::CompiledView;
 use arc_swap::ArcSwap;
 
-pub use part::{Audited, Condition, PartStatus, StoredPart, ViewPart, ViewReadError};
+pub use part::{Audited, Condition, PartStatus, StoredPart, ViewPart, ViewReadError, reason_of};
 
 /// One life of a view.
 #[derive(Debug)]

@@ -28,7 +28,7 @@ use crate::clock;
 use crate::streams::{ServedStream, Streams};
 use crate::telemetry::Metrics;
 
-pub use views::{CaughtUp, Meet, StopViews, ViewShop, ViewThread};
+pub use views::{CaughtUp, Meet, RunningViews, StopViews, ViewThread};
 
 /// Makes this node serve exactly these streams and views.
 #[derive(Debug, Message)]
@@ -66,7 +66,7 @@ pub struct Supervisor {
     /// Counters.
     pub metrics: Arc<Metrics>,
     /// Its views.
-    pub shop: ViewShop,
+    pub views: RunningViews,
     /// Its own address, once it runs.
     pub own: Option<Addr<Supervisor>>,
 }
@@ -95,7 +95,7 @@ impl Handler<Reconcile> for Supervisor {
 
     fn handle(&mut self, reconcile: Reconcile, ctx: &mut Self::Context) {
         let gone = self.gone(&reconcile.streams);
-        let gone_views = self.shop.take_gone(&reconcile.views);
+        let gone_views = self.views.take_gone(&reconcile.views);
         let stop = async move {
             views::stop(&gone_views).await;
             for stream in &gone {

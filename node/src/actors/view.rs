@@ -28,7 +28,7 @@ use super::ticker::Tick;
 use crate::clock::Stopwatch;
 use crate::contain::contain;
 use crate::telemetry::Metrics;
-use crate::views::{Condition, ViewPart};
+use crate::views::{Condition, ViewPart, reason_of};
 use pace::Pace;
 
 /// Ticks between two checkpoints: what a crash makes the view fold again.
@@ -175,7 +175,7 @@ impl ViewActor {
     }
 
     fn failed(&mut self, error: &FoldError) {
-        let reason = error.to_string();
+        let reason = reason_of(error);
         let next = self.parts.part.status().next;
         self.read_from(next);
         self.park(reason);
@@ -229,7 +229,7 @@ impl ViewActor {
         }
         let checkpoint = match contain(|| self.parts.part.checkpoint()) {
             Ok(Ok(checkpoint)) => checkpoint,
-            Ok(Err(error)) => return self.park(error.to_string()),
+            Ok(Err(error)) => return self.park(reason_of(&error)),
             Err(panic) => return self.park(format!("a panic while writing it down: {panic}")),
         };
         self.checkpoint = Written::UnderWay;

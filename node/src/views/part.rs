@@ -3,6 +3,7 @@
 //! Invariant: the state reflects exactly the events before `status().next`, and changes only while
 //! the lock is held for writing, a slice at a time.
 
+use std::error::Error;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
@@ -349,7 +350,7 @@ impl ViewPart {
         let finished = read.and_then(|()| groups.finish());
         let (batches, mut damage) = match finished {
             Ok(batches) => (batches, None),
-            Err(error) => (Vec::new(), Some(error.to_string())),
+            Err(error) => (Vec::new(), Some(reason_of(&error))),
         };
         let (digest, digest_read) = match self.digests() {
             Ok(digests) => digests,
@@ -383,8 +384,16 @@ impl ViewPart {
         ViewReadError::Damaged {
             view: self.name.clone(),
             partition: self.partition(),
-            reason: error.to_string(),
+            reason: reason_of(error),
         }
+    }
+}
+
+/// What went wrong, with what the store said of it.
+pub fn reason_of(error: &FoldError) -> String {
+    match error.source() {
+        Some(source) => format!("{error}: {source}"),
+        None => error.to_string(),
     }
 }
 

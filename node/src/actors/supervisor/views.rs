@@ -47,21 +47,25 @@ pub struct ViewThread {
 
 /// What the supervisor starts views with, and those that run.
 #[derive(Debug)]
-pub struct ViewShop {
+pub struct RunningViews {
     /// Makes them ready to run.
     pub compiler: ViewCompiler,
     /// What is served, for everyone else.
-    pub views: Arc<Views>,
+    pub served: Arc<Views>,
     /// Where they run; a part's thread goes by its partition's number.
     pub threads: Vec<ViewThread>,
     running: BTreeMap<ViewId, Vec<Addr<ViewActor>>>,
     meta: Option<Recipient<Change>>,
 }
 
-impl ViewShop {
+impl RunningViews {
     /// With nothing started.
-    pub fn new(compiler: ViewCompiler, views: Arc<Views>, threads: Vec<ViewThread>) -> ViewShop {
-        ViewShop { compiler, views, threads, running: BTreeMap::new(), meta: None }
+    pub fn new(
+        compiler: ViewCompiler,
+        served: Arc<Views>,
+        threads: Vec<ViewThread>,
+    ) -> RunningViews {
+        RunningViews { compiler, served, threads, running: BTreeMap::new(), meta: None }
     }
 
     /// Takes out the actors of lives that the catalogue has no more.
@@ -98,7 +102,7 @@ impl Supervisor {
         let catalogue: ViewCatalogue = Arc::new(
             entries.iter().map(|e| (e.current.definition.name.clone(), e.clone())).collect(),
         );
-        let running = self.shop.views.all();
+        let running = self.views.served.all();
         let mut served = BTreeMap::new();
         for entry in entries {
             let name = entry.current.definition.name.clone();
@@ -112,13 +116,13 @@ impl Supervisor {
             let next = entry.next.as_ref().map(|view| self.life(view, &catalogue));
             served.insert(name, ServedEntry { current, next, entry: entry.clone() });
         }
-        self.shop.views.publish(served);
+        self.views.served.publish(served);
         self.switch_if_built(entries);
     }
 
     fn resume(&self, entry: &ServedEntry) {
         let lives = std::iter::once(&entry.current).chain(&entry.next);
-        for actor in lives.filter_map(|life| self.shop.running.get(&life.view.id)).flatten() {
+        for actor in lives.filter_map(|life| self.views.running.get(&life.view.id)).flatten() {
             // At most one for each change of the catalogue.
             actor.do_send(Resume);
         }
@@ -126,7 +130,7 @@ impl Supervisor {
 
     /// The life that runs, or a new one.
     fn life(&mut self, view: &Arc<View>, catalogue: &ViewCatalogue) -> Arc<ServedView> {
-        if let Some(running) = self.shop.views.life(view.id) {
+        if let Some(running) = self.views.served.life(view.id) {
             return running;
         }
         Arc::new(self.start_view(view, catalogue))
@@ -135,7 +139,7 @@ impl Supervisor {
     fn start_view(&mut self, view: &Arc<View>, views: &ViewCatalogue) -> ServedView {
         let name = &view.definition.name;
         let compiled =
-            self.shop.compiler.compile(&view.definition, &self.streams.catalogue(), views);
+            self.views.compiler.compile(&view.definition, &self.streams.catalogue(), views);
         let compiled = match compiled {
             Ok(compiled) => compiled,
             Err(error) => {
@@ -170,7 +174,7 @@ impl Supervisor {
                 part
             }));
         }
-        self.shop.running.insert(view.id, actors);
+        self.views.running.insert(view.id, actors);
         parts
     }
 
@@ -196,7 +200,7 @@ impl Supervisor {
             supervisor: self.own.clone().ok_or("the supervisor has not started")?,
             metrics: self.metrics.clone(),
         };
-        let thread = &self.shop.threads[number.0 as usize % self.shop.threads.len()];
+        let thread = &self.views.threads[number.0 as usize % self.views.threads.len()];
         let addr = ViewActor::start_in_arbiter(&thread.arbiter, move |ctx| {
             ctx.set_mailbox_capacity(MAILBOX_MESSAGES_MAX);
             ViewActor::new(parts)
@@ -237,13 +241,13 @@ impl Supervisor {
     /// of what it replaces, and a first one is no more dropped by who cancels it.
     fn switch_if_built(&self, entries: &[ViewEntry]) {
         for view in entries.iter().flat_map(unbuilt) {
-            let Some(served) = self.shop.views.life(view.id) else { continue };
+            let Some(served) = self.views.served.life(view.id) else { continue };
             let built = served.compiled.is_ok()
                 && served.parts.iter().all(|part| match part {
                     Ok(part) => part.status().condition == Condition::Serving,
                     Err(_) => false,
                 });
-            if let Some(meta) = self.shop.meta.as_ref().filter(|_| built) {
+            if let Some(meta) = self.views.meta.as_ref().filter(|_| built) {
                 let (reply, _) = oneshot::channel();
                 let name = view.definition.name.clone();
                 let command = MetaCommand::SwitchView { name, id: view.id };
@@ -281,7 +285,7 @@ impl Handler<CaughtUp> for Supervisor {
 
     fn handle(&mut self, CaughtUp(view): CaughtUp, _ctx: &mut Context<Self>) {
         let entries: Vec<ViewEntry> =
-            self.shop.views.all().values().map(|served| served.entry.clone()).collect();
+            self.views.served.all().values().map(|served| served.entry.clone()).collect();
         let built: Vec<ViewEntry> = entries
             .into_iter()
             .filter(|entry| unbuilt(entry).any(|life| life.id == view))
@@ -294,8 +298,8 @@ impl Handler<Meet> for Supervisor {
     type Result = ();
 
     fn handle(&mut self, Meet(meta): Meet, _ctx: &mut Context<Self>) {
-        self.shop.meta = Some(meta);
-        let all = self.shop.views.all();
+        self.views.meta = Some(meta);
+        let all = self.views.served.all();
         let entries: Vec<ViewEntry> = all.values().map(|served| served.entry.clone()).collect();
         self.switch_if_built(&entries);
     }
@@ -305,7 +309,7 @@ impl Handler<StopViews> for Supervisor {
     type Result = ResponseFuture<()>;
 
     fn handle(&mut self, _stop: StopViews, _ctx: &mut Context<Self>) -> Self::Result {
-        let all = self.shop.take_gone(&[]);
+        let all = self.views.take_gone(&[]);
         Box::pin(async move { stop(&all).await })
     }
 }

@@ -44,7 +44,6 @@ impl Default for Registers {
 }
 
 impl Registers {
-
     #[inline]
     fn raise(&mut self, index: usize, rank: u8, heap: &mut usize) {
         match self {
