@@ -94,34 +94,51 @@ impl NodeDoor {
         Ok((served, parts))
     }
 
-    async fn wait_for(
-        &self,
-        view: &ViewGroups,
-        parts: &Parts,
-        wait: &Wait,
-    ) -> Result<(), DoorError> {
-        let ends = match wait {
-            Wait::Not => return Ok(()),
+    /// What an answer must reflect at least.
+    async fn ends(&self, view: &ViewGroups, wait: &Wait) -> Result<Frontier, DoorError> {
+        match wait {
+            Wait::Not => Ok(Frontier::default()),
             Wait::For(Freshness::Linearizable) => {
                 let name = &view.stream.definition.name;
                 let served = self.streams.get(name).filter(|s| s.stream.id == view.stream.id);
                 let served = served.ok_or_else(|| DoorError::Ended { view: view.name.clone() })?;
-                self.gates.ends(&served).await.map_err(|reason| unavailable(&view.name, &reason))?
+                let ends = self.gates.ends(&served).await;
+                ends.map_err(|reason| unavailable(&view.name, &reason))
             }
             Wait::For(Freshness::AtLeast(frontiers)) => {
                 let found = frontiers.iter().find(|(id, _)| *id == view.stream.id);
-                found.map(|(_, frontier)| frontier.clone()).unwrap_or_default()
+                Ok(found.map(|(_, frontier)| frontier.clone()).unwrap_or_default())
             }
             Wait::For(Freshness::AsOf(_)) => {
                 let reason = "views keep no older answers".into();
-                return Err(DoorError::Invalid { reason });
+                Err(DoorError::Invalid { reason })
             }
-        };
-        for part in parts {
-            let end = ends.0.get(&part.partition()).copied().unwrap_or_default();
-            part.reach(end).await.map_err(|error| read_error(&view.name, &error))?;
         }
-        Ok(())
+    }
+
+    /// Groups as they are now.
+    async fn look(
+        &self,
+        view: &ViewGroups,
+        (served, parts): &(Arc<ServedView>, Parts),
+        keys: &Keys,
+    ) -> Result<GroupsRead, DoorError> {
+        let disjoint = maintained(served)?.1.disjoint;
+        let (definition, parts) = (Arc::clone(&view.definition), parts.clone());
+        let (name, keys) = (view.name.clone(), keys.clone());
+        let is_short = matches!(&keys, Keys::These(keys) if keys.len() <= KEYS_AT_ONCE);
+        let read = move || {
+            let merge = if disjoint { Merge::disjoint(definition) } else { Merge::new(definition) };
+            let mut merge = merge.map_err(|error| invalid(&error))?;
+            let mut frontier = Frontier::default();
+            for part in &parts {
+                let next = part.read(&keys, &mut merge).map_err(|e| read_error(&name, &e))?;
+                frontier.0.insert(part.partition(), next);
+            }
+            let groups = merge.finish().map_err(|error| invalid(&error))?;
+            Ok(GroupsRead { groups, frontier, watermark: watermark(&parts) })
+        };
+        if is_short { read() } else { blocking(read).await }
     }
 }
 
@@ -152,24 +169,16 @@ impl ViewDoor for NodeDoor {
         wait: &Wait,
         keys: Keys,
     ) -> Result<GroupsRead, DoorError> {
-        let (served, parts) = self.running(view)?;
-        let disjoint = maintained(&served)?.1.disjoint;
-        self.wait_for(view, &parts, wait).await?;
-        let definition = Arc::clone(&view.definition);
-        let name = view.name.clone();
-        let is_short = matches!(&keys, Keys::These(keys) if keys.len() <= KEYS_AT_ONCE);
-        let read = move || {
-            let merge = if disjoint { Merge::disjoint(definition) } else { Merge::new(definition) };
-            let mut merge = merge.map_err(|error| invalid(&error))?;
-            let mut frontier = Frontier::default();
-            for part in &parts {
-                let next = part.read(&keys, &mut merge).map_err(|e| read_error(&name, &e))?;
-                frontier.0.insert(part.partition(), next);
+        let running = self.running(view)?;
+        let ends = self.ends(view, wait).await?;
+        loop {
+            reach(view, &running.1, &ends).await?;
+            let read = self.look(view, &running, &keys).await?;
+            // A part that was opened again meanwhile is behind until it has folded again.
+            if ends.0.iter().all(|(partition, end)| *end <= offset(&read.frontier, *partition)) {
+                return Ok(read);
             }
-            let groups = merge.finish().map_err(|error| invalid(&error))?;
-            Ok(GroupsRead { groups, frontier, watermark: watermark(&parts) })
-        };
-        if is_short { read() } else { blocking(read).await }
+        }
     }
 
     async fn changed(
@@ -179,6 +188,9 @@ impl ViewDoor for NodeDoor {
         groups_max: usize,
     ) -> Result<GroupsChanged, DoorError> {
         let (_, parts) = self.running(view)?;
+        // After a restart they fold again what the caller has already: until then, what they hold
+        // is older than what was sent.
+        reach(view, &parts, since).await?;
         ahead(view, &parts, since).await?;
         // Looked at before the groups: what is said to be final must be in them.
         let watermark = watermark(&parts);
@@ -214,7 +226,10 @@ impl ViewDoor for NodeDoor {
         // What changed in one partition is only its share of a group.
         let groups = match keys.is_empty() {
             true => Vec::new(),
-            false => self.read(view, &Wait::Not, Keys::These(keys)).await?.groups,
+            false => {
+                let wait = Wait::For(Freshness::AtLeast(vec![(view.stream.id, frontier.clone())]));
+                self.read(view, &wait, Keys::These(keys)).await?.groups
+            }
         };
         for groups in &groups {
             let found = keys_of(view, groups)?;
@@ -226,6 +241,15 @@ impl ViewDoor for NodeDoor {
     fn condition(&self, columns: &SchemaRef, sql: &str) -> Result<Arc<dyn Evaluate>, SqlError> {
         self.compiler.condition(columns, sql)
     }
+}
+
+/// Waits until each part has folded everything before these offsets.
+async fn reach(view: &ViewGroups, parts: &Parts, ends: &Frontier) -> Result<(), DoorError> {
+    for part in parts {
+        let end = offset(ends, part.partition());
+        part.reach(end).await.map_err(|error| read_error(&view.name, &error))?;
+    }
+    Ok(())
 }
 
 /// Waits until a part has folded more than `since`.

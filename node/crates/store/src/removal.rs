@@ -34,6 +34,9 @@ const DATABASES: [&str; 2] = ["raft", "state"];
 /// What a file loses at once.
 const STEP_BYTES: u64 = 1 << 20;
 
+/// Where less than this is free, files go at once: whoever waits for room waits for that.
+const ROOM_BYTES: u64 = 1 << 30;
+
 /// Time between two steps: what others write then goes first. 500 MB/s at most.
 const PAUSE_MILLIS: u8 = 2;
 
@@ -74,6 +77,7 @@ impl Remover {
             Ok(changes) => changes,
             Err(error) => {
                 tracing::warn!(%error, "cannot watch the data directory; large files go at once");
+                forget_all(dir);
                 return Ok(Remover { stop: None, thread: None });
             }
         };
@@ -140,7 +144,7 @@ impl Loop {
                 Ok(_) | Err(Errno::EINTR) => {}
                 Err(error) => {
                     tracing::warn!(%error, "cannot wait for changes; large files go at once");
-                    return;
+                    return forget_all(&self.dir);
                 }
             }
             let [stopped, changed] = ends.map(|end| end.any().unwrap_or(false));
@@ -183,7 +187,8 @@ impl Loop {
             self.shrinking = self.leaving.pop_front().and_then(Shrinking::begin);
             return;
         };
-        shrinking.bytes = shrinking.bytes.saturating_sub(STEP_BYTES);
+        let step = if has_room(&shrinking.path) { STEP_BYTES } else { shrinking.bytes };
+        shrinking.bytes = shrinking.bytes.saturating_sub(step);
         let shrunk = shrinking.file.set_len(shrinking.bytes);
         if 0 < shrinking.bytes && shrunk.is_ok() {
             self.shrinking = Some(shrinking);
@@ -202,7 +207,7 @@ impl Shrinking {
             return None;
         };
         match file.metadata() {
-            Ok(found) if found.nlink() == 1 && STEP_BYTES < found.len() => {
+            Ok(found) if found.nlink() == 1 && STEP_BYTES < found.len() && has_room(&path) => {
                 Some(Shrinking { bytes: found.len(), file, path })
             }
             Ok(_) | Err(_) => {
@@ -211,6 +216,17 @@ impl Shrinking {
             }
         }
     }
+}
+
+/// Removes all second names, which nobody would look after any more.
+fn forget_all(dir: &Path) {
+    files(&dir.join(REMOVED)).for_each(|path| remove(&path));
+}
+
+/// Whether there is room enough to take time.
+fn has_room(path: &Path) -> bool {
+    rustix::fs::statvfs(path)
+        .is_ok_and(|found| ROOM_BYTES <= found.f_bavail.saturating_mul(found.f_frsize))
 }
 
 /// Only the name in `removed`: whatever else has another one is not touched.

@@ -186,7 +186,9 @@ impl Subscription {
             }
             let due = finality.due(watermark);
             if !due.is_empty() {
-                let read = door.read(&self.view, &Wait::Not, Keys::These(due)).await?;
+                let reached = vec![(self.view.stream.id, changed.frontier.clone())];
+                let wait = Wait::For(Freshness::AtLeast(reached));
+                let read = door.read(&self.view, &wait, Keys::These(due)).await?;
                 changed.groups.extend(read.groups);
             }
             sent = finality.sent(&changed.frontier);

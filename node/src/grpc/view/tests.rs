@@ -241,17 +241,17 @@ impl ViewDoor for FakeDoor {
         wait: &Wait,
         keys: Keys,
     ) -> Result<GroupsRead, DoorError> {
-        if let Wait::For(Freshness::AtLeast(least)) = wait
-            && !least.is_empty()
-        {
-            let reason = "waits for ever".into();
-            return Err(HostError::Unavailable { reason }.into());
-        }
         let mut merge = Merge::new(view.definition.clone()).unwrap();
         let mut frontier = Frontier::default();
         for (number, part) in (0..).zip(self.parts.lock().unwrap().iter()) {
             part.read(&keys, &Nothing, &mut merge).unwrap();
             frontier.0.insert(PartitionNumber(number), part.progress().next);
+        }
+        if let Wait::For(Freshness::AtLeast(least)) = wait
+            && least.iter().flat_map(|(_, ends)| &ends.0).any(|(p, end)| frontier.0[p] < *end)
+        {
+            let reason = "waits for ever".into();
+            return Err(HostError::Unavailable { reason }.into());
         }
         Ok(GroupsRead { groups: merge.finish().unwrap(), frontier, watermark: self.watermark() })
     }

@@ -142,7 +142,10 @@ async fn bad_lookups_are_told_what_is_wrong() {
     assert!(reason.contains("no column \"x\"; it has city, floor, n, total"), "{reason}");
     let (code, _) = refused(&door, Lookup { limit: Some(100_001), ..key() }).await;
     assert_eq!(code, Code::InvalidArgument);
-    let least = Wait::For(Freshness::AtLeast(vec![(StreamId(1), Frontier::default())]));
+    let least = Wait::For(Freshness::AtLeast(vec![(
+        StreamId(1),
+        Frontier([(PartitionNumber(0), Offset(9))].into()),
+    )]));
     let (code, _) = refused(&door, Lookup { wait: least, ..key() }).await;
     assert_eq!(code, Code::Unavailable);
 }

@@ -115,7 +115,6 @@ async fn a_subscriber_sees_what_is_there_and_what_changes() {
 #[tokio::test]
 async fn whoever_was_cut_off_goes_on_from_a_frontier() {
     let seed: u64 = rand::rng().random();
-    println!("seed {seed}");
     let mut rng = StdRng::seed_from_u64(seed);
     let door = Arc::new(FakeDoor::new(40));
     let mut ends = [0_u64; 2];
