@@ -175,7 +175,8 @@ impl ViewDoor for NodeDoor {
             reach(view, &running.1, &ends).await?;
             let read = self.look(view, &running, &keys).await?;
             // A part that was opened again meanwhile is behind until it has folded again.
-            if ends.0.iter().all(|(partition, end)| *end <= offset(&read.frontier, *partition)) {
+            let mut reached = read.frontier.0.iter();
+            if reached.all(|(partition, next)| offset(&ends, *partition) <= *next) {
                 return Ok(read);
             }
         }
