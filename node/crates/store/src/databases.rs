@@ -26,6 +26,9 @@ const LOG_BLOCK_BYTES: usize = 16 << 10;
 /// Values below this stay in the tables: a blob reference costs about as much as a small entry.
 const BLOB_BYTES_MIN: u64 = 4_096;
 
+/// However small the disk is.
+const LOG_MEMTABLE_BYTES_MIN: usize = 1 << 20;
+
 /// Memtable of hard states and manifest rows: a few hundred bytes each, overwritten all the time.
 const META_MEMTABLE_BYTES: usize = 4 << 20;
 
@@ -71,7 +74,16 @@ pub(crate) struct Rows<'a> {
 }
 
 impl Databases {
-    pub(crate) fn open(dir: &Path, options: &StoreOptions) -> Result<Databases, StoreError> {
+    /// `reserve_bytes` is what is kept free on the disk.
+    pub(crate) fn open(
+        dir: &Path,
+        options: &StoreOptions,
+        reserve_bytes: u64,
+    ) -> Result<Databases, StoreError> {
+        // A flush goes on when writes are refused already, and must find room.
+        let fits = usize::try_from(reserve_bytes / 2).unwrap_or(usize::MAX);
+        let log_memtable_bytes = options.log_memtable_bytes.min(fits.max(LOG_MEMTABLE_BYTES_MIN));
+        let options = &StoreOptions { log_memtable_bytes, ..options.clone() };
         let cache = Cache::new_lru_cache(options.cache_bytes);
         // Three memtables of the log: one filling, two being flushed while the disk is slow. Above
         // that RocksDB flushes early instead of growing.

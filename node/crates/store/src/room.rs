@@ -16,9 +16,12 @@ const RESERVE_BYTES: u64 = 256 << 20;
 /// A smaller disk reserves this part of itself.
 const RESERVE_PART: u64 = 20;
 
-/// How long an answer of the system is good for. At 1 GB/s, what fits into this time is less than
-/// half of the reserve.
-const CHECK_MICROS: u64 = 100_000;
+/// How long an answer of the system is good for, at most.
+const CHECK_MICROS_MAX: u64 = 100_000;
+
+/// What is written in a microsecond by a fast disk: an answer is good for as long as half of the
+/// reserve lasts.
+const BYTES_A_MICRO: u64 = 1_000;
 
 /// Free space of the file system below a directory.
 pub(crate) struct Room {
@@ -43,11 +46,17 @@ impl Room {
         Ok(Room { dir: dir.to_path_buf(), reserve_bytes, clock, checked_at_micros, enough })
     }
 
-    /// Whether more than the reserve is free, as of at most [`CHECK_MICROS`] ago.
+    /// What is kept free.
+    pub(crate) fn reserve_bytes(&self) -> u64 {
+        self.reserve_bytes
+    }
+
+    /// Whether more than the reserve is free, as of a moment ago.
     pub(crate) fn is_enough(&self) -> bool {
         let now = micros(&*self.clock);
         let checked_at = self.checked_at_micros.load(Ordering::Relaxed);
-        if checked_at.saturating_add(CHECK_MICROS) <= now {
+        let good_for = (self.reserve_bytes / 2 / BYTES_A_MICRO).min(CHECK_MICROS_MAX);
+        if checked_at.saturating_add(good_for) <= now {
             self.checked_at_micros.store(now, Ordering::Relaxed);
             self.check();
         }
@@ -61,6 +70,14 @@ impl Room {
             Ok(space) => self.reserve_bytes.saturating_add(bytes) <= space.free_bytes,
             Err(_) => false,
         }
+    }
+
+    /// Whether a segment of `bytes` may be cut, asked now: cuts go on when writes are refused, but
+    /// leave half of the reserve to the flushes of the databases, which would be the end of all
+    /// writes if they failed.
+    pub(crate) fn is_enough_to_cut(&self, bytes: u64) -> bool {
+        space(&self.dir)
+            .is_ok_and(|space| (self.reserve_bytes / 2).saturating_add(bytes) <= space.free_bytes)
     }
 
     fn check(&self) {

@@ -58,11 +58,11 @@ impl Shared {
         let segments = dir.join("segments");
         std::fs::create_dir_all(&segments).map_err(StoreError::io("create", &segments))?;
         let remover = Remover::start(dir)?;
-        let databases = Databases::open(dir, &options)?;
+        let room = Room::new(dir, options.reserve_bytes, Arc::clone(&options.clock))?;
+        let databases = Databases::open(dir, &options, room.reserve_bytes())?;
         // What is in a folder is only as durable as the folder's own name.
         files::sync_dir(&segments)?;
         files::sync_dir(dir)?;
-        let room = Room::new(dir, options.reserve_bytes, Arc::clone(&options.clock))?;
         Ok(Shared {
             dir: dir.to_path_buf(),
             options,

@@ -163,6 +163,9 @@ fn write_tail(log: &PartitionLog, end: Offset) -> Result<Option<Arc<Segment>>, S
     if rows as u64 != end.since(first) {
         return Err(log.wrong_rows(format!("{rows} rows in {first}..{end}")));
     }
+    if !shared.room.is_enough_to_cut(view.tail_bytes) {
+        return Err(StoreError::NoRoom);
+    }
     let before = shared.options.clock.elapsed();
     let id = shared.take_segment_id();
     let mut bites = Bites::of_cut(shared, view.tail_bytes);
