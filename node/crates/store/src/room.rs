@@ -73,11 +73,10 @@ impl Room {
     }
 
     /// Whether a segment of `bytes` may be cut, asked now: cuts go on when writes are refused, but
-    /// leave half of the reserve to the flushes of the databases, which would be the end of all
-    /// writes if they failed.
-    pub(crate) fn is_enough_to_cut(&self, bytes: u64) -> bool {
-        space(&self.dir)
-            .is_ok_and(|space| (self.reserve_bytes / 2).saturating_add(bytes) <= space.free_bytes)
+    /// leave what a flush of the log takes, which would be the end of all writes if it failed.
+    pub(crate) fn is_enough_to_cut(&self, bytes: u64, flush_bytes: u64) -> bool {
+        let left = flush_bytes.min(self.reserve_bytes / 2);
+        space(&self.dir).is_ok_and(|space| left.saturating_add(bytes) <= space.free_bytes)
     }
 
     fn check(&self) {

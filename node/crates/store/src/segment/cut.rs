@@ -163,7 +163,8 @@ fn write_tail(log: &PartitionLog, end: Offset) -> Result<Option<Arc<Segment>>, S
     if rows as u64 != end.since(first) {
         return Err(log.wrong_rows(format!("{rows} rows in {first}..{end}")));
     }
-    if !shared.room.is_enough_to_cut(view.tail_bytes) {
+    let flush_bytes = shared.options.log_memtable_bytes as u64;
+    if !shared.room.is_enough_to_cut(view.tail_bytes, flush_bytes) {
         return Err(StoreError::NoRoom);
     }
     let before = shared.options.clock.elapsed();
