@@ -2,8 +2,8 @@
 //!
 //! A cut takes a tenth of a second of one processor, a merge seconds. Even a thread that gives way
 //! to all others holds its processor for milliseconds at a time, and an append passes through half
-//! a dozen threads: with a cut under way acks took several times as long. So these threads rest
-//! twice as long as they have worked, unless more comes in than they take away.
+//! a dozen threads: slow acks were found to come together with cuts. So these threads rest twice as
+//! long as they have worked, unless more comes in than they take away.
 
 use std::time::Duration;
 
