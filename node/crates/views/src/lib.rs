@@ -8,6 +8,7 @@
 //! Everything here is a function of its arguments: no files, sockets, clocks or threads.
 
 pub mod aggregate;
+mod bytes_column;
 pub mod columns;
 pub mod distinct;
 pub mod fold;

@@ -9,8 +9,9 @@ use arrow::datatypes::DataType;
 use super::codec::{Reader, put_varint};
 use super::grouped::{Kernel, Picked};
 use super::rows::Rows;
-use super::words::{BytesColumn, Word, from_bytes, from_wides, from_words, wides};
+use super::words::{Word, from_bytes, from_wides, from_words, wides};
 use super::{StateError, tag};
+use crate::bytes_column::BytesColumn;
 
 /// Which end, and of which type the values are.
 #[derive(Debug)]

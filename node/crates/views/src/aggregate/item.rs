@@ -13,7 +13,8 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 use super::StateError;
 use super::codec::{Reader, put_varint};
 use super::rows::Rows;
-use super::words::{BytesColumn, Word, from_bytes, from_wides, from_words, wides, words};
+use super::words::{Word, from_bytes, from_wides, from_words, wides, words};
+use crate::bytes_column::BytesColumn;
 
 /// Part of the form of stored sketches: another one would make them those of other values.
 const HASH_SEED: u64 = 0x616C_6C75_7669_756D;

@@ -14,8 +14,9 @@ use arrow::datatypes::{
     TimestampNanosecondType, TimestampSecondType, UInt8Type, UInt16Type, UInt32Type, UInt64Type,
 };
 
-use super::text::{Texts, is_text, put_text, text_len, texts, unescape};
+use super::text::{is_text, put_text, text_len, texts, unescape};
 use super::value::KeyValue;
+use crate::bytes_column::BytesColumn;
 
 const NULL: u8 = 0;
 const VALUE: u8 = 1;
@@ -243,7 +244,7 @@ fn add_lengths(array: &ArrayRef, lengths: &mut [usize]) {
         }
         return;
     }
-    let texts = Texts::of(array);
+    let texts = BytesColumn::new(array);
     for (row, length) in lengths.iter_mut().enumerate() {
         *length += 1;
         if array.is_valid(row) {
@@ -294,7 +295,7 @@ fn put_column(array: &ArrayRef, descending: bool, bytes: &mut [u8], places: &mut
             }
         }
         _ => {
-            let texts = Texts::of(array);
+            let texts = BytesColumn::new(array);
             for row in 0..array.len() {
                 put(row, &mut |out| put_text(texts.value(row), out));
             }

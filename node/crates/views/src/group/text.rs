@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, AsArray, BinaryArray, BinaryViewArray, FixedSizeBinaryArray, LargeBinaryArray,
+    ArrayRef, BinaryArray, BinaryViewArray, FixedSizeBinaryArray, LargeBinaryArray,
     LargeStringArray, StringArray, StringViewArray,
 };
 use arrow::datatypes::DataType;
@@ -26,45 +26,6 @@ pub(super) fn is_text(data_type: &DataType) -> bool {
             | DataType::BinaryView
             | DataType::FixedSizeBinary(_)
     )
-}
-
-/// The values of an array of text or bytes.
-pub(super) enum Texts<'a> {
-    Utf8(&'a StringArray),
-    LargeUtf8(&'a LargeStringArray),
-    Utf8View(&'a StringViewArray),
-    Binary(&'a BinaryArray),
-    LargeBinary(&'a LargeBinaryArray),
-    BinaryView(&'a BinaryViewArray),
-    Fixed(&'a FixedSizeBinaryArray),
-}
-
-impl<'a> Texts<'a> {
-    pub(super) fn of(array: &'a ArrayRef) -> Texts<'a> {
-        match array.data_type() {
-            DataType::Utf8 => Texts::Utf8(array.as_string()),
-            DataType::LargeUtf8 => Texts::LargeUtf8(array.as_string()),
-            DataType::Utf8View => Texts::Utf8View(array.as_string_view()),
-            DataType::Binary => Texts::Binary(array.as_binary()),
-            DataType::LargeBinary => Texts::LargeBinary(array.as_binary()),
-            DataType::BinaryView => Texts::BinaryView(array.as_binary_view()),
-            DataType::FixedSizeBinary(_) => Texts::Fixed(array.as_fixed_size_binary()),
-            other => unreachable!("a key column of type {other} is refused when the codec is made"),
-        }
-    }
-
-    #[inline]
-    pub(super) fn value(&self, row: usize) -> &'a [u8] {
-        match self {
-            Texts::Utf8(array) => array.value(row).as_bytes(),
-            Texts::LargeUtf8(array) => array.value(row).as_bytes(),
-            Texts::Utf8View(array) => array.value(row).as_bytes(),
-            Texts::Binary(array) => array.value(row),
-            Texts::LargeBinary(array) => array.value(row),
-            Texts::BinaryView(array) => array.value(row),
-            Texts::Fixed(array) => array.value(row),
-        }
-    }
 }
 
 #[inline]
