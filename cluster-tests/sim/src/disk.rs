@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use alluvium_core::ids::{Index, NodeId, Term};
 use alluvium_core::replica::{
-    Checkpoint, HardState, Held, LogEntry, LogPosition, Restored, Writes,
+    Checkpoint, HardState, Held, LogEntry, LogPosition, Members, Restored, Writes,
 };
 use bytes::Bytes;
 
@@ -17,8 +17,8 @@ use bytes::Bytes;
 pub struct Stored {
     /// Term, vote, commit.
     pub hard_state: HardState,
-    /// Voters as of the checkpoint.
-    pub voters: Vec<NodeId>,
+    /// Who belongs to the group, as of the checkpoint.
+    pub members: Members,
     /// Where the log begins.
     pub truncated: LogPosition,
     /// What follows.
@@ -56,7 +56,7 @@ impl Stored {
     pub fn restored(&self) -> Restored {
         Restored {
             hard_state: self.hard_state,
-            voters: self.voters.clone(),
+            members: self.members.clone(),
             truncated: self.truncated,
             entries: self.entries.values().cloned().collect(),
         }
@@ -97,7 +97,7 @@ impl Stored {
     fn replace(&mut self, checkpoint: &Checkpoint) {
         self.truncated = checkpoint.position;
         self.checkpoint = checkpoint.position;
-        self.voters = checkpoint.voters.clone();
+        self.members = checkpoint.members.clone();
         self.state = checkpoint.state.clone();
     }
 }
@@ -184,7 +184,10 @@ impl Disk {
     /// A disk with a fresh replica on it.
     #[must_use]
     pub fn new(voters: Vec<NodeId>, state: Bytes) -> Disk {
-        Disk { stored: Stored { voters, state, ..Stored::default() }, ..Disk::default() }
+        Disk {
+            stored: Stored { members: Members::of_voters(voters), state, ..Stored::default() },
+            ..Disk::default()
+        }
     }
 
     /// Takes a write.

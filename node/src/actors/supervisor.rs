@@ -11,7 +11,7 @@ use actix::{
 use alluvium_core::ids::{GroupId, NodeId, Offset, PartitionNumber};
 use alluvium_core::meta::MetaOutcome;
 use alluvium_core::partition::Partition;
-use alluvium_core::replica::{Machine, Replica, ReplicaConfig};
+use alluvium_core::replica::{Machine, Members, Replica, ReplicaConfig};
 use alluvium_core::stream::Stream;
 use alluvium_core::view::ViewEntry;
 use alluvium_store::{LogWriter, PartitionLog, SegmentWriter, Store, StoreError, StoreMetrics};
@@ -244,7 +244,7 @@ pub fn load_group<M: Machine + Default>(
     group: GroupId,
     node: NodeId,
 ) -> Result<(alluvium_store::StoredGroup, M), LoadError> {
-    store.create_group(group, &[node])?;
+    store.create_group(group, &Members::of_voters([node]))?;
     let stored = store.load(group)?;
     let machine = match &stored.checkpoint {
         Some(checkpoint) => M::restore(checkpoint)?,

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use alluvium_core::ids::{GroupId, Index, NodeId, Offset, PartitionNumber, StreamId, Term};
 use alluvium_core::replica::{
-    Checkpoint, CorruptCheckpoint, CorruptCommand, Input, LogPosition, Machine, Replica,
+    Checkpoint, CorruptCheckpoint, CorruptCommand, Input, LogPosition, Machine, Members, Replica,
     ReplicaConfig,
 };
 use alluvium_core::schema::{Column, ColumnType, StreamSchema};
@@ -106,7 +106,7 @@ fn write_log(dir: &Path, blob_files: bool, entry_bytes: usize) {
     let payload =
         Bytes::from((0..entry_bytes).map(|n| ((n * 7919) >> 3) as u8).collect::<Vec<_>>());
     for group in (0..GROUPS).map(GroupId) {
-        store.create_group(group, &[NodeId(1)]).expect("create");
+        store.create_group(group, &Members::of_voters([NodeId(1)])).expect("create");
         let restored = store.load(group).expect("load").restored;
         let config = ReplicaConfig::new(group, NodeId(1), 1);
         replicas.insert(group, (Replica::new(config, Nothing, restored).expect("start"), 0));
@@ -238,7 +238,7 @@ fn seal(dir: &Path, rows: &[RecordBatch]) {
     options.merge = false;
     let store = Store::open(dir, options).expect("open");
     let group = GroupId(1);
-    store.create_group(group, &[NodeId(1)]).expect("create");
+    store.create_group(group, &Members::of_voters([NodeId(1)])).expect("create");
     let (schema, stream) = (rows[0].schema(), stream(group));
     let number = PartitionNumber(0);
     let log = PartitionLog::open(&store, group, stream, number, schema, vec![]).expect("open");
@@ -311,7 +311,7 @@ fn read_events(log: &Arc<PartitionLog>) {
 
 fn one_column(store: &Store, rows: &[RecordBatch], column: usize, group: u64) {
     let group = GroupId(group);
-    store.create_group(group, &[NodeId(1)]).expect("create");
+    store.create_group(group, &Members::of_voters([NodeId(1)])).expect("create");
     let picked: Vec<RecordBatch> =
         rows.iter().map(|batch| batch.project(&[column]).expect("project")).collect();
     let (schema, number) = (picked[0].schema(), PartitionNumber(0));
@@ -346,7 +346,8 @@ fn one_column(store: &Store, rows: &[RecordBatch], column: usize, group: u64) {
 fn cut(store: &Store, log: &Arc<PartitionLog>, index: u64, end: Offset) {
     let (sender, sealed) = mpsc::channel();
     let position = LogPosition { index: Index(index), term: Term(1) };
-    let checkpoint = Checkpoint { position, voters: vec![NodeId(1)], state: Bytes::new() };
+    let checkpoint =
+        Checkpoint { position, members: Members::of_voters([NodeId(1)]), state: Bytes::new() };
     let done = Box::new(move |result| sender.send(result).expect("the receiver is there"));
     let task = CutTask { log: Arc::clone(log), checkpoint, end, done };
     store.segment_writer().cut(task).expect("room");

@@ -308,7 +308,7 @@ fn replace(
 ) -> Result<(), StoreError> {
     let stamp = checkpoints::write(shared, group, checkpoint)?;
     let mut row = shared.replica_row(group)?;
-    row.voters.clone_from(&checkpoint.voters);
+    row.members.clone_from(&checkpoint.members);
     row.truncated = checkpoint.position;
     row.checkpoint = Some(stamp);
     let mut rows = shared.databases.log_rows(group, Index(0));

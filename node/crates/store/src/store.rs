@@ -5,8 +5,8 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
-use alluvium_core::ids::{GroupId, Index, NodeId, SegmentId};
-use alluvium_core::replica::{HardState, LogEntry, Restored};
+use alluvium_core::ids::{GroupId, Index, SegmentId};
+use alluvium_core::replica::{HardState, LogEntry, Members, Restored};
 use bytes::Bytes;
 use rocksdb::WriteBatch;
 
@@ -109,11 +109,11 @@ impl Store {
     ///
     /// # Errors
     /// When the database cannot be read or written.
-    pub fn create_groups(&self, groups: &[GroupId], voters: &[NodeId]) -> Result<(), StoreError> {
+    pub fn create_groups(&self, groups: &[GroupId], members: &Members) -> Result<(), StoreError> {
         let shared = &self.shared;
         let _manifest = shared.manifest.lock();
         let row =
-            keys::replica::encode(&ReplicaRow { voters: voters.into(), ..Default::default() });
+            keys::replica::encode(&ReplicaRow { members: members.clone(), ..Default::default() });
         let mut batch = WriteBatch::default();
         for &group in groups {
             let key = keys::replica::key(group);
@@ -128,8 +128,8 @@ impl Store {
     ///
     /// # Errors
     /// When the database cannot be read or written.
-    pub fn create_group(&self, group: GroupId, voters: &[NodeId]) -> Result<(), StoreError> {
-        self.create_groups(&[group], voters)
+    pub fn create_group(&self, group: GroupId, members: &Members) -> Result<(), StoreError> {
+        self.create_groups(&[group], members)
     }
 
     /// Removes a group with everything stored of it. Its replica must be gone: nothing of the group
@@ -269,7 +269,7 @@ fn load(shared: &Shared, group: GroupId) -> Result<StoredGroup, StoreError> {
         None => None,
     };
     let segments = load_segments(shared, group, &row)?;
-    let restored = Restored { hard_state, voters: row.voters, truncated: row.truncated, entries };
+    let restored = Restored { hard_state, members: row.members, truncated: row.truncated, entries };
     Ok(StoredGroup { restored, checkpoint, segments })
 }
 

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 
+use super::members::Members;
 use crate::ids::{GroupId, Index, NodeId, Term};
 
 /// A place in a Raft log. Equal positions mean equal logs up to there.
@@ -73,8 +74,8 @@ impl LogEntry {
 pub struct Restored {
     /// Term, vote and commit.
     pub hard_state: HardState,
-    /// The voters as of `truncated`.
-    pub voters: Vec<NodeId>,
+    /// Who belongs to the group, as of `truncated`.
+    pub members: Members,
     /// Where the durable checkpoint stands; the log begins after it.
     pub truncated: LogPosition,
     /// Everything stored after `truncated`, without gap.
@@ -86,8 +87,8 @@ pub struct Restored {
 pub struct Checkpoint {
     /// The last entry it contains.
     pub position: LogPosition,
-    /// The voters as of that entry.
-    pub voters: Vec<NodeId>,
+    /// Who belongs to the group, as of that entry.
+    pub members: Members,
     /// What [`super::Machine::checkpoint`] wrote.
     pub state: Bytes,
 }

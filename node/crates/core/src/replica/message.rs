@@ -9,7 +9,7 @@
 //! u32 entry count | for each: u8 kind | u64 index | u64 term | u32 context bytes | u32 data bytes
 //!                             | context | data
 //! with a checkpoint: u64 index | u64 term | u32 voter count | u64 for each
-//!                    u32 state bytes | state
+//!                    u32 learner count | u64 for each | u32 state bytes | state
 //! ```
 //!
 //! Reading never panics and never copies an entry's data: it becomes a slice of the envelope.
@@ -18,6 +18,7 @@
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 use super::entry::{Checkpoint, EntryKind, LogEntry, LogPosition};
+use super::members::Members;
 use crate::ids::{Index, NodeId, Term};
 
 const VERSION: u8 = 1;
@@ -116,10 +117,8 @@ impl PeerMessage {
         if let Some(checkpoint) = &self.checkpoint {
             out.put_u64_le(checkpoint.position.index.0);
             out.put_u64_le(checkpoint.position.term.0);
-            put_length(&mut out, checkpoint.voters.len());
-            for voter in &checkpoint.voters {
-                out.put_u64_le(voter.0);
-            }
+            put_nodes(&mut out, &checkpoint.members.voters);
+            put_nodes(&mut out, &checkpoint.members.learners);
             put_length(&mut out, checkpoint.state.len());
             out.put_slice(&checkpoint.state);
         }
@@ -170,11 +169,20 @@ impl PeerMessage {
 
     fn encoded_bytes(&self) -> usize {
         let entries: usize = self.entries.iter().map(entry_bytes).sum();
-        let checkpoint = self
-            .checkpoint
-            .as_ref()
-            .map_or(0, |checkpoint| 24 + 8 * checkpoint.voters.len() + checkpoint.state.len());
+        let checkpoint = self.checkpoint.as_ref().map_or(0, checkpoint_bytes);
         HEADER_BYTES + 8 + self.context.len() + entries + checkpoint
+    }
+}
+
+fn checkpoint_bytes(checkpoint: &Checkpoint) -> usize {
+    let Members { voters, learners } = &checkpoint.members;
+    28 + 8 * (voters.len() + learners.len()) + checkpoint.state.len()
+}
+
+fn put_nodes(out: &mut BytesMut, nodes: &[NodeId]) {
+    put_length(out, nodes.len());
+    for node in nodes {
+        out.put_u64_le(node.0);
     }
 }
 
@@ -257,17 +265,22 @@ impl Reader {
 
     fn checkpoint(&mut self) -> Result<Checkpoint, &'static str> {
         let position = LogPosition { index: Index(self.u64()?), term: Term(self.u64()?) };
-        let voter_count = self.length()?;
-        if self.rest.len() / 8 < voter_count {
-            return Err(Self::SHORT);
-        }
-        let mut voters = Vec::with_capacity(voter_count);
-        for _ in 0..voter_count {
-            voters.push(NodeId(self.u64()?));
-        }
+        let members = Members { voters: self.nodes()?, learners: self.nodes()? };
         let state_bytes = self.length()?;
         let state = self.bytes(state_bytes)?;
-        Ok(Checkpoint { position, voters, state })
+        Ok(Checkpoint { position, members, state })
+    }
+
+    fn nodes(&mut self) -> Result<Vec<NodeId>, &'static str> {
+        let count = self.length()?;
+        if self.rest.len() / 8 < count {
+            return Err(Self::SHORT);
+        }
+        let mut nodes = Vec::with_capacity(count);
+        for _ in 0..count {
+            nodes.push(NodeId(self.u64()?));
+        }
+        Ok(nodes)
     }
 }
 
@@ -291,11 +304,12 @@ mod tests {
     }
 
     fn checkpoint() -> impl Strategy<Value = Checkpoint> {
-        let voters = collection::vec(any::<u64>().prop_map(NodeId), 0..4);
-        (any::<u64>(), any::<u64>(), voters, collection::vec(any::<u8>(), 0..40)).prop_map(
-            |(index, term, voters, state)| Checkpoint {
+        let nodes = || collection::vec(any::<u64>().prop_map(NodeId), 0..4);
+        let members = (nodes(), nodes());
+        (any::<u64>(), any::<u64>(), members, collection::vec(any::<u8>(), 0..40)).prop_map(
+            |(index, term, (voters, learners), state)| Checkpoint {
                 position: LogPosition { index: Index(index), term: Term(term) },
-                voters,
+                members: Members { voters, learners },
                 state: state.into(),
             },
         )

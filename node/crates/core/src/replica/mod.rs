@@ -19,6 +19,7 @@ mod entry;
 mod input;
 mod log;
 mod machine;
+mod members;
 mod message;
 mod outstanding;
 mod pending;
@@ -32,6 +33,7 @@ pub use effects::{Applied, Durable, Effects, Held, Reply, Role, RoleChange, Stop
 pub use entry::{Checkpoint, EntryKind, Envelope, HardState, LogEntry, LogPosition, Restored};
 pub use input::{Input, Persisted};
 pub use machine::{CorruptCheckpoint, CorruptCommand, Machine};
+pub use members::Members;
 pub use message::InvalidMessage;
 
 use bytes::Bytes;
@@ -183,8 +185,8 @@ impl<M: Machine> Replica<M> {
     #[must_use]
     pub fn checkpoint(&self) -> Checkpoint {
         assert!(self.can_checkpoint(), "a checkpoint is not taken during a change of voters");
-        let (position, voters) = (self.applied, self.consensus.voters());
-        Checkpoint { position, voters, state: self.machine.checkpoint() }
+        let members = Members::of_voters(self.consensus.voters());
+        Checkpoint { position: self.applied, members, state: self.machine.checkpoint() }
     }
 
     fn accept(&mut self, input: Input, effects: &mut Effects<M::Outcome>) {

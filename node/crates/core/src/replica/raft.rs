@@ -26,6 +26,7 @@ use super::config::{
 use super::effects::{Role, RoleChange};
 use super::entry::{Checkpoint, EntryKind, HardState, LogEntry, LogPosition, Restored};
 use super::log::MemoryLog;
+use super::members::Members;
 use super::message::{MessageKind, PeerMessage};
 use super::reads::ReadContext;
 use super::round::Round;
@@ -298,7 +299,7 @@ struct Mirror {
 
 impl Mirror {
     fn restore(restored: Restored) -> Result<Mirror, ReplicaError> {
-        let Restored { hard_state, voters, truncated, entries } = restored;
+        let Restored { hard_state, members, truncated, entries } = restored;
         let log = MemoryLog::restore(truncated, entries, hard_state.term)?;
         // The commit index on disk may lag behind what the checkpoint proves to be committed.
         let commit = hard_state.commit.max(truncated.index);
@@ -308,8 +309,7 @@ impl Mirror {
         }
         let (term, vote) = (hard_state.term.0, hard_state.vote.map_or(0, |vote| vote.0));
         let stored = RaftHardState { term, vote, commit: commit.0, ..RaftHardState::default() };
-        let voters = voters.iter().map(|voter| voter.0).collect();
-        let members = ConfState { voters, ..ConfState::default() };
+        let members = conf_state_of(&members);
         Ok(Mirror { log, hard_state: stored, members, offered: None, wanted: Cell::new(false) })
     }
 }
@@ -419,11 +419,28 @@ fn change_of(entry: &LogEntry) -> Option<ConfChangeV2> {
     ConfChangeV2::parse_from_bytes(&entry.data).ok()
 }
 
+/// One plain configuration, in the library's words.
+fn conf_state_of(members: &Members) -> ConfState {
+    let ids = |nodes: &[NodeId]| nodes.iter().map(|node| node.0).collect();
+    let (voters, learners) = (ids(&members.voters), ids(&members.learners));
+    ConfState { voters, learners, ..ConfState::default() }
+}
+
+/// The newer configuration, in ours.
+fn members_of(state: &ConfState) -> Members {
+    let ids = |nodes: &[u64]| {
+        let mut nodes: Vec<NodeId> = nodes.iter().copied().map(NodeId).collect();
+        nodes.sort_unstable();
+        nodes
+    };
+    Members { voters: ids(&state.voters), learners: ids(&state.learners) }
+}
+
 fn checkpoint_of(snapshot: &Snapshot) -> Checkpoint {
     let metadata = snapshot.get_metadata();
     Checkpoint {
         position: LogPosition { index: Index(metadata.index), term: Term(metadata.term) },
-        voters: metadata.get_conf_state().voters.iter().copied().map(NodeId).collect(),
+        members: members_of(metadata.get_conf_state()),
         state: snapshot.data.clone(),
     }
 }
@@ -433,7 +450,7 @@ fn snapshot_of(checkpoint: &Checkpoint) -> Snapshot {
     let metadata = snapshot.mut_metadata();
     metadata.index = checkpoint.position.index.0;
     metadata.term = checkpoint.position.term.0;
-    metadata.mut_conf_state().voters = checkpoint.voters.iter().map(|voter| voter.0).collect();
+    metadata.set_conf_state(conf_state_of(&checkpoint.members));
     snapshot
 }
 

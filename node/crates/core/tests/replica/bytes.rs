@@ -2,7 +2,7 @@
 
 use alluvium_core::ids::{GroupId, Index, NodeId, RequestId};
 use alluvium_core::replica::{
-    CorruptCheckpoint, CorruptCommand, Input, Machine, Replica, ReplicaConfig, Restored,
+    CorruptCheckpoint, CorruptCommand, Input, Machine, Members, Replica, ReplicaConfig, Restored,
 };
 use bytes::Bytes;
 
@@ -31,7 +31,7 @@ impl Machine for Places {
 fn a_group_of_one_voter_shares_the_bytes_of_its_commands() {
     const COMMANDS: u64 = 50_000;
     let config = ReplicaConfig::new(GroupId(1), NodeId(1), 1);
-    let restored = Restored { voters: vec![NodeId(1)], ..Restored::default() };
+    let restored = Restored { members: Members::of_voters([NodeId(1)]), ..Restored::default() };
     let mut replica = Replica::new(config, Places::default(), restored).expect("a fresh replica");
     let mut effects = replica.step(Input::Campaign);
     let command = Bytes::from(vec![7; 64 << 10]);

@@ -7,7 +7,8 @@ use std::fmt::Write as _;
 use alluvium_core::ids::{GroupId, Index, NodeId, RequestId};
 use alluvium_core::replica::{
     Applied, Checkpoint, CorruptCheckpoint, CorruptCommand, Effects, Envelope, Held, Input,
-    LogPosition, Machine, Replica, ReplicaConfig, Reply, Restored, Role, RoleChange, Writes,
+    LogPosition, Machine, Members, Replica, ReplicaConfig, Reply, Restored, Role, RoleChange,
+    Writes,
 };
 use bytes::Bytes;
 
@@ -67,7 +68,8 @@ impl Cluster {
             trace: false,
         };
         for &id in &voters {
-            let stored = Restored { voters: voters.clone(), ..Restored::default() };
+            let stored =
+                Restored { members: Members::of_voters(voters.clone()), ..Restored::default() };
             let node =
                 Node { replica: None, stored, state: Bytes::new(), unsynced: VecDeque::new() };
             cluster.nodes.insert(id, node);
@@ -161,7 +163,7 @@ impl Cluster {
         let node = self.node(id);
         let checkpoint = node.replica.as_ref().expect("a running node").checkpoint();
         let Checkpoint { position, .. } = checkpoint;
-        node.stored.voters = checkpoint.voters;
+        node.stored.members = checkpoint.members;
         node.stored.truncated = position;
         node.stored.entries.retain(|entry| position.index < entry.index);
         node.state = checkpoint.state;
@@ -283,7 +285,7 @@ impl Node {
         let stored = &mut self.stored;
         if let Some(install) = &writes.install {
             stored.truncated = install.position;
-            stored.voters = install.voters.clone();
+            stored.members = install.members.clone();
             stored.entries.clear();
             self.state = install.state.clone();
         }

@@ -142,7 +142,7 @@ fn truncation(
         let key = keys::segment::encode(group, segment.id);
         batch.put_cf(meta, key, manifest::encode(segment));
     }
-    row.voters.clone_from(&checkpoint.voters);
+    row.members.clone_from(&checkpoint.members);
     row.truncated = checkpoint.position;
     row.checkpoint = Some(stamp);
     batch.put_cf(meta, keys::replica::key(group), keys::replica::encode(&row));

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, mpsc};
 
 use alluvium_core::ids::{GroupId, Index, NodeId, Term};
 use alluvium_core::replica::{
-    Checkpoint, EntryKind, HardState, Input, LogEntry, LogPosition, Machine, Replica,
+    Checkpoint, EntryKind, HardState, Input, LogEntry, LogPosition, Machine, Members, Replica,
     ReplicaConfig, Writes,
 };
 use alluvium_store::{Identity, Store, StoreError, SubmitError, WriteTask};
@@ -40,7 +40,7 @@ fn a_restart_after_a_cut_replays_only_what_came_later() {
     let store = Store::open(dir.path(), options()).unwrap();
     let stored = store.load(GROUP).unwrap();
     assert_eq!(stored.restored.truncated.index, through);
-    assert_eq!(stored.restored.voters, [NODE]);
+    assert_eq!(stored.restored.members, Members::of_voters([NODE]));
     assert_eq!(stored.restored.entries.len(), 1);
     assert_eq!(Counting::restore(&stored.checkpoint.unwrap()).unwrap().end.0, 1_000);
     drop((stored.segments, store));
@@ -144,7 +144,7 @@ fn writes(hard_state: Option<HardState>, entries: Vec<LogEntry>) -> Writes {
 fn entries_behind_a_conflict_are_gone() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path(), options()).unwrap();
-    store.create_group(GroupId(0), &[NODE]).unwrap();
+    store.create_group(GroupId(0), &Members::of_voters([NODE])).unwrap();
     let state = HardState { term: Term(9), vote: Some(NodeId(3)), commit: Index(2) };
     write(&store, writes(Some(state), entries(1..=9, 1)));
     write(&store, writes(None, entries(4..=5, 2)));
@@ -166,12 +166,12 @@ fn entries_behind_a_conflict_are_gone() {
 fn an_installed_checkpoint_replaces_what_was_there() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path(), options()).unwrap();
-    store.create_group(GroupId(0), &[NODE]).unwrap();
+    store.create_group(GroupId(0), &Members::of_voters([NODE])).unwrap();
     let state = HardState { term: Term(9), vote: None, commit: Index(3) };
     write(&store, writes(Some(state), entries(1..=9, 1)));
     let checkpoint = Checkpoint {
         position: LogPosition { index: Index(20), term: Term(8) },
-        voters: vec![NODE, NodeId(2), NodeId(3)],
+        members: Members::of_voters([NODE, NodeId(2), NodeId(3)]),
         state: Bytes::copy_from_slice(&7_u64.to_le_bytes()),
     };
     let install = Some(checkpoint.clone());
@@ -180,7 +180,7 @@ fn an_installed_checkpoint_replaces_what_was_there() {
     let store = Store::open(dir.path(), options()).unwrap();
     let stored = store.load(GroupId(0)).unwrap();
     assert_eq!(stored.restored.truncated, checkpoint.position);
-    assert_eq!(stored.restored.voters, checkpoint.voters);
+    assert_eq!(stored.restored.members, checkpoint.members);
     assert_eq!(stored.restored.hard_state, HardState { commit: Index(20), ..state });
     assert_eq!(stored.restored.entries, entries(21..=22, 8));
     assert_eq!(stored.checkpoint, Some(checkpoint.state));
@@ -190,7 +190,7 @@ fn an_installed_checkpoint_replaces_what_was_there() {
 fn a_log_with_a_hole_is_damaged() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path(), options()).unwrap();
-    store.create_groups(&[GroupId(0), GroupId(1)], &[NODE]).unwrap();
+    store.create_groups(&[GroupId(0), GroupId(1)], &Members::of_voters([NODE])).unwrap();
     write(&store, writes(None, [entries(1..=2, 1), entries(4..=4, 1)].concat()));
     let error = store.load(GroupId(0)).unwrap_err();
     assert!(error.is_damage());
@@ -202,7 +202,7 @@ fn a_log_with_a_hole_is_damaged() {
 fn a_log_that_ends_before_its_commit_is_damaged() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path(), options()).unwrap();
-    store.create_group(GroupId(0), &[NODE]).unwrap();
+    store.create_group(GroupId(0), &Members::of_voters([NODE])).unwrap();
     let state = HardState { term: Term(1), vote: None, commit: Index(3) };
     write(&store, writes(Some(state), entries(1..=2, 1)));
     let error = store.load(GroupId(0)).unwrap_err();
@@ -217,7 +217,7 @@ fn done_runs_in_the_order_of_submission() {
     let writer = store.log_writer();
     for number in 0..64 {
         let group = GroupId(number);
-        store.create_group(group, &[NODE]).unwrap();
+        store.create_group(group, &Members::of_voters([NODE])).unwrap();
         let restored = store.load(group).unwrap().restored;
         let config = ReplicaConfig::new(group, NODE, 1);
         let mut replica = Replica::new(config, Counting::default(), restored).unwrap();

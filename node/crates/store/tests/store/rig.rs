@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use alluvium_core::ids::{GroupId, Index, NodeId, Offset, PartitionNumber, RequestId, StreamId};
 use alluvium_core::replica::{
-    CorruptCheckpoint, CorruptCommand, Effects, Input, Machine, Replica, ReplicaConfig,
+    CorruptCheckpoint, CorruptCommand, Effects, Input, Machine, Members, Replica, ReplicaConfig,
 };
 use alluvium_core::schema::{Column, ColumnType, StreamSchema};
 use alluvium_core::stream::{Stream, StreamDefinition};
@@ -86,7 +86,7 @@ pub struct Rig {
 impl Rig {
     pub fn open(dir: &Path, options: StoreOptions) -> Result<Rig, StoreError> {
         let store = Store::open(dir, options)?;
-        store.create_group(GROUP, &[NODE])?;
+        store.create_group(GROUP, &Members::of_voters([NODE]))?;
         let stored = store.load(GROUP)?;
         let machine = match &stored.checkpoint {
             Some(bytes) => Counting::restore(bytes).unwrap(),

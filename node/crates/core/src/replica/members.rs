@@ -1,0 +1,28 @@
+//! Who belongs to a group.
+
+use crate::ids::NodeId;
+
+/// The replicas of a group, by the nodes that hold them. Both lists ascend and share no node.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Members {
+    /// Those that elect, and whose majority agrees on entries.
+    pub voters: Vec<NodeId>,
+    /// Those that receive the log and count for nothing.
+    pub learners: Vec<NodeId>,
+}
+
+impl Members {
+    /// These voters in any order, and no learners.
+    pub fn of_voters(voters: impl IntoIterator<Item = NodeId>) -> Members {
+        let mut voters: Vec<NodeId> = voters.into_iter().collect();
+        voters.sort_unstable();
+        voters.dedup();
+        Members { voters, learners: Vec::new() }
+    }
+
+    /// Whether the node holds a replica, of either kind.
+    #[must_use]
+    pub fn contains(&self, node: NodeId) -> bool {
+        self.voters.contains(&node) || self.learners.contains(&node)
+    }
+}
