@@ -93,6 +93,11 @@ fn accepted(outcome: MetaOutcome) -> Result<MetaOutcome, HostError> {
         MetaOutcome::ReadsItself { name, through } => {
             invalid(format!("view \"{name}\" would read itself through \"{through}\""))
         }
+        MetaOutcome::JoinRefused { reason }
+        | MetaOutcome::MemberRefused { reason, .. }
+        | MetaOutcome::VersionRefused { reason, .. } => invalid(reason),
+        MetaOutcome::MemberUnknown { node } => invalid(format!("{node} is no member")),
+        MetaOutcome::MemberRemoved { node } => invalid(format!("{node} was removed")),
         done @ (MetaOutcome::StreamCreated(_)
         | MetaOutcome::StreamDropped(_)
         | MetaOutcome::NothingToDo
@@ -102,7 +107,13 @@ fn accepted(outcome: MetaOutcome) -> Result<MetaOutcome, HostError> {
         | MetaOutcome::ViewSwitched { .. }
         | MetaOutcome::ViewCancelled(_)
         | MetaOutcome::ViewResumed { .. }
-        | MetaOutcome::ViewDropped(_)) => Ok(done),
+        | MetaOutcome::ViewDropped(_)
+        | MetaOutcome::ViewPartBuilt { .. }
+        | MetaOutcome::Joined { .. }
+        | MetaOutcome::Announced
+        | MetaOutcome::MemberChanged { .. }
+        | MetaOutcome::Placed { .. }
+        | MetaOutcome::VersionRaised { .. }) => Ok(done),
     }
 }
 

@@ -3,7 +3,7 @@
 //! ```text
 //! CREATE STREAM [IF NOT EXISTS] name (column TYPE [NOT NULL], …)
 //!     [PARTITION BY (column, …)]
-//!     [WITH (event_time = 'column', partitions = 8, retention = '90 days', replicas = 1)]
+//!     [WITH (event_time = 'column', partitions = 8, retention = '90 days', replicas = 3)]
 //! ```
 //!
 //! Defaults: one partition, one replica, kept for ever, no event time. Types: see `types.rs`.
@@ -24,6 +24,9 @@ use crate::types;
 
 /// Copies one partition may have: more than this many nodes for one partition is a mistake.
 const REPLICAS_MAX: u32 = 9;
+
+/// Copies of each partition unless the statement says otherwise: the fewest that survive a loss.
+const REPLICAS_DEFAULT: u32 = 3;
 
 const OPTIONS: [&str; 4] = ["event_time", "partitions", "retention", "replicas"];
 
@@ -79,7 +82,7 @@ pub(crate) fn parse_create(tokens: Vec<TokenWithSpan>) -> Result<Statement, SqlE
         event_time: None,
         partitions: 1,
         retention: None,
-        replicas: 1,
+        replicas: REPLICAS_DEFAULT,
     };
     for column in partition_by.unwrap_or_default() {
         let place = place(&definition.schema, &column)?;

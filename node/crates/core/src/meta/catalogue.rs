@@ -1,53 +1,48 @@
 //! The state of the meta group and how commands change it.
 //!
-//! Checkpoint, in the forms of [`crate::codec`]:
-//!
-//! ```text
-//! version u8 = 2 | next stream id u64 | next group id u64 | next producer id u64
-//! stream count u32   | each, in name order: id u64 | created_at i64 | groups: list of u64
-//!                                           | definition
-//! producer count u32 | each, in name order: name text | id u64 | epoch u32
-//! views, as in [`super::views`]; version 1 ends before them and has none
-//! ```
+//! Invariants: an id is given to one thing only, also after that is gone; every group of a stream,
+//! and the meta group, has a placement.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::checkpoint;
 use super::command::MetaCommand;
-use super::definition::{decode_definition, encode_definition};
+use super::members::{Introduction, Member, Members};
 use super::outcome::{MetaOutcome, TableKind};
+use super::placement::{Placement, Placements};
 use super::views::{CreateView, Views};
-use crate::codec::{Malformed, Reader, Writer};
-use crate::ids::{Epoch, GroupId, Index, ProducerId, StreamId};
+use crate::ids::{Epoch, GroupId, Index, NodeId, ProducerId, StreamId};
 use crate::replica::{CorruptCheckpoint, CorruptCommand, Machine};
 use crate::stream::{Stream, StreamDefinition};
 use crate::time::Time;
 use crate::view::ViewEntry;
 
-const CHECKPOINT_VERSION: u8 = 2;
-const CHECKPOINT_VERSION_WITHOUT_VIEWS: u8 = 1;
 pub(super) const FIRST_ID: u64 = 1;
 const FIRST_EPOCH: Epoch = Epoch(1);
 
-/// The catalogue. The default is an empty one.
+/// The catalogue, the members and the placement. The default is that of a cluster which just began:
+/// nothing in it, and the meta group on its first node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Meta {
-    next_stream: u64,
-    next_group: u64,
-    next_producer: u64,
-    streams: BTreeMap<String, Arc<Stream>>,
-    producers: BTreeMap<String, Producer>,
+    pub(super) next_stream: u64,
+    pub(super) next_group: u64,
+    pub(super) next_producer: u64,
+    pub(super) streams: BTreeMap<String, Arc<Stream>>,
+    pub(super) producers: BTreeMap<String, Producer>,
     /// The names of `producers`, the other way round.
-    producer_names: BTreeMap<ProducerId, String>,
-    views: Views,
+    pub(super) producer_names: BTreeMap<ProducerId, String>,
+    pub(super) views: Views,
+    pub(super) members: Members,
+    pub(super) placements: Placements,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Producer {
-    id: ProducerId,
-    epoch: Epoch,
+pub(super) struct Producer {
+    pub id: ProducerId,
+    pub epoch: Epoch,
 }
 
 impl Default for Meta {
@@ -61,6 +56,8 @@ impl Default for Meta {
             producers: BTreeMap::new(),
             producer_names: BTreeMap::new(),
             views: Views::default(),
+            members: Members::default(),
+            placements: Placements::default(),
         }
     }
 }
@@ -108,6 +105,42 @@ impl Meta {
         self.producers.get(name).map(|producer| (producer.id, producer.epoch))
     }
 
+    /// The members, by id, with those that were removed.
+    #[must_use]
+    pub fn members(&self) -> &BTreeMap<NodeId, Member> {
+        &self.members.rows
+    }
+
+    /// One member.
+    #[must_use]
+    pub fn member(&self, node: NodeId) -> Option<&Member> {
+        self.members.rows.get(&node)
+    }
+
+    /// Where the groups are and shall be, the meta group first.
+    #[must_use]
+    pub fn placements(&self) -> &BTreeMap<GroupId, Placement> {
+        self.placements.rows()
+    }
+
+    /// Where one group is and shall be.
+    #[must_use]
+    pub fn placement(&self, group: GroupId) -> Option<&Placement> {
+        self.placements.rows().get(&group)
+    }
+
+    /// What the cluster may speak. A newer kind of command or message waits until this is raised.
+    #[must_use]
+    pub fn cluster_version(&self) -> u32 {
+        self.members.version
+    }
+
+    /// The newest version that every member can serve; `None` without members.
+    #[must_use]
+    pub fn version_served(&self) -> Option<u32> {
+        self.members.standing().map(|member| member.versions.1).min()
+    }
+
     fn create_stream(
         &mut self,
         definition: StreamDefinition,
@@ -127,6 +160,8 @@ impl Meta {
         let groups =
             (0..definition.partitions).map(|_| GroupId(take(&mut self.next_group))).collect();
         let stream = Arc::new(Stream { id, definition, groups, created_at });
+        let replicas = stream.definition.replicas;
+        self.placements.create(&stream.groups, replicas, &self.members);
         self.streams.insert(name, Arc::clone(&stream));
         MetaOutcome::StreamCreated(stream)
     }
@@ -140,7 +175,10 @@ impl Meta {
             return MetaOutcome::HasDependants { name, dependants };
         }
         match (self.streams.remove(&name), if_exists) {
-            (Some(stream), _) => MetaOutcome::StreamDropped(stream),
+            (Some(stream), _) => {
+                self.placements.remove(&stream.groups);
+                MetaOutcome::StreamDropped(stream)
+            }
             (None, true) => MetaOutcome::NothingToDo,
             (None, false) => MetaOutcome::StreamUnknown { name },
         }
@@ -158,6 +196,50 @@ impl Meta {
         self.producers.insert(name, producer);
         MetaOutcome::ProducerOpened { id: producer.id, epoch: producer.epoch }
     }
+
+    fn execute(&mut self, command: MetaCommand) -> MetaOutcome {
+        match command {
+            MetaCommand::CreateStream { definition, if_not_exists, created_at } => {
+                self.create_stream(definition, if_not_exists, created_at)
+            }
+            MetaCommand::DropStream { name, if_exists } => self.drop_stream(name, if_exists),
+            MetaCommand::OpenProducer { name } => self.open_producer(name),
+            MetaCommand::CreateView { definition, if_not_exists, or_replace, created_at } => {
+                let create = CreateView { definition, if_not_exists, or_replace, created_at };
+                self.views.create(create, &self.streams)
+            }
+            MetaCommand::SwitchView { name, id } => self.views.switch(name, id),
+            MetaCommand::PartCaughtUp { name, id, partition } => {
+                self.views.part_caught_up(name, id, partition, &self.streams)
+            }
+            MetaCommand::DropView { name, if_exists } => {
+                self.views.drop_view(name, if_exists, &self.streams)
+            }
+            MetaCommand::RebuildView { name, created_at } => self.views.rebuild(name, created_at),
+            MetaCommand::ResumeView { name } => self.views.resume(name),
+            MetaCommand::CancelView { name } => self.views.cancel(name),
+            MetaCommand::Join { token, name, addresses, locality, versions, at } => {
+                let joining = Introduction { token, name, addresses, locality, versions, at };
+                self.members.join(joining)
+            }
+            MetaCommand::Announce { node, token, name, addresses, locality, versions, at } => {
+                let announced = Introduction { token, name, addresses, locality, versions, at };
+                self.members.announce(node, announced)
+            }
+            MetaCommand::SetMemberState { node, state, at } => {
+                let held = self.placements.held_by(node);
+                self.members.set_state(node, state, at, &held)
+            }
+            MetaCommand::SetAlive { node, alive, at } => self.members.set_alive(node, alive, at),
+            MetaCommand::Place { group, wanted, leader } => {
+                self.placements.place(group, wanted, leader, &self.members)
+            }
+            MetaCommand::Moved { group, voters } => {
+                self.placements.moved(group, voters, &self.members)
+            }
+            MetaCommand::RaiseVersion { version } => self.members.raise_version(version),
+        }
+    }
 }
 
 /// Gives out an id. A counter only goes up, so an id is never given out twice.
@@ -171,122 +253,17 @@ impl Machine for Meta {
     type Outcome = MetaOutcome;
 
     fn apply(&mut self, _index: Index, command: &Bytes) -> Result<MetaOutcome, CorruptCommand> {
-        let outcome = match MetaCommand::decode(command)? {
-            MetaCommand::CreateStream { definition, if_not_exists, created_at } => {
-                self.create_stream(definition, if_not_exists, created_at)
-            }
-            MetaCommand::DropStream { name, if_exists } => self.drop_stream(name, if_exists),
-            MetaCommand::OpenProducer { name } => self.open_producer(name),
-            MetaCommand::CreateView { definition, if_not_exists, or_replace, created_at } => {
-                let create = CreateView { definition, if_not_exists, or_replace, created_at };
-                self.views.create(create, &self.streams)
-            }
-            MetaCommand::SwitchView { name, id } => self.views.switch(name, id),
-            MetaCommand::DropView { name, if_exists } => {
-                self.views.drop_view(name, if_exists, &self.streams)
-            }
-            MetaCommand::RebuildView { name, created_at } => self.views.rebuild(name, created_at),
-            MetaCommand::ResumeView { name } => self.views.resume(name),
-            MetaCommand::CancelView { name } => self.views.cancel(name),
-        };
+        let outcome = self.execute(MetaCommand::decode(command)?);
+        self.views.forget_ended();
         Ok(outcome)
     }
 
     fn checkpoint(&self) -> Bytes {
-        let mut writer = Writer::new();
-        writer.u8(CHECKPOINT_VERSION);
-        writer.u64(self.next_stream);
-        writer.u64(self.next_group);
-        writer.u64(self.next_producer);
-        writer.count(self.streams.len());
-        for stream in self.streams.values() {
-            writer.u64(stream.id.0);
-            writer.i64(stream.created_at.0);
-            writer.count(stream.groups.len());
-            for group in &stream.groups {
-                writer.u64(group.0);
-            }
-            encode_definition(&mut writer, &stream.definition);
-        }
-        writer.count(self.producers.len());
-        for (name, producer) in &self.producers {
-            writer.text(name);
-            writer.u64(producer.id.0);
-            writer.u32(producer.epoch.0);
-        }
-        self.views.encode(&mut writer);
-        writer.finish()
+        checkpoint::encode(self)
     }
 
     fn restore(bytes: &[u8]) -> Result<Meta, CorruptCheckpoint> {
-        restore(bytes).map_err(|malformed| CorruptCheckpoint::new(format!("meta: {malformed}")))
+        let restored = checkpoint::decode(bytes);
+        restored.map_err(|malformed| CorruptCheckpoint::new(format!("meta: {malformed}")))
     }
-}
-
-fn restore(bytes: &[u8]) -> Result<Meta, Malformed> {
-    let mut reader = Reader::new(bytes);
-    let version = reader.version_up_to(CHECKPOINT_VERSION)?;
-    let mut meta = Meta {
-        next_stream: reader.u64()?,
-        next_group: reader.u64()?,
-        next_producer: reader.u64()?,
-        ..Meta::default()
-    };
-    for _ in 0..reader.count(32)? {
-        let stream = restore_stream(&mut reader)?;
-        meta.streams.insert(stream.definition.name.clone(), Arc::new(stream));
-    }
-    for _ in 0..reader.count(16)? {
-        let name = reader.text()?.to_owned();
-        let producer = Producer { id: ProducerId(reader.u64()?), epoch: Epoch(reader.u32()?) };
-        meta.producer_names.insert(producer.id, name.clone());
-        meta.producers.insert(name, producer);
-    }
-    if CHECKPOINT_VERSION_WITHOUT_VIEWS < version {
-        meta.views = Views::decode(&mut reader)?;
-    }
-    reader.end()?;
-    check_ids(&meta)?;
-    meta.views.check(&meta.streams)?;
-    Ok(meta)
-}
-
-fn restore_stream(reader: &mut Reader<'_>) -> Result<Stream, Malformed> {
-    let id = StreamId(reader.u64()?);
-    let created_at = Time(reader.i64()?);
-    let mut groups = Vec::new();
-    for _ in 0..reader.count(8)? {
-        groups.push(GroupId(reader.u64()?));
-    }
-    let definition = decode_definition(reader)?;
-    if groups.len() != definition.partitions as usize {
-        let (name, partitions) = (&definition.name, definition.partitions);
-        let reason = format!("{} groups for {partitions} partitions of \"{name}\"", groups.len());
-        return Err(Malformed::inconsistent(reason));
-    }
-    Ok(Stream { id, definition, groups, created_at })
-}
-
-/// An id given out twice would mix the events of two partitions, so a checkpoint that allows it is
-/// not believed.
-fn check_ids(meta: &Meta) -> Result<(), Malformed> {
-    let mut groups = BTreeSet::from([GroupId::META]);
-    for stream in meta.streams.values() {
-        let name = &stream.definition.name;
-        if meta.next_stream <= stream.id.0 {
-            return Err(Malformed::inconsistent(format!("id of \"{name}\" is not given out yet")));
-        }
-        for &group in &stream.groups {
-            if meta.next_group <= group.0 || !groups.insert(group) {
-                let reason = format!("group {group} of \"{name}\" is not its own");
-                return Err(Malformed::inconsistent(reason));
-            }
-        }
-    }
-    let last_producer = meta.producer_names.last_key_value().map_or(0, |(id, _)| id.0);
-    let is_one_to_one = meta.producer_names.len() == meta.producers.len();
-    if meta.next_producer <= last_producer || !is_one_to_one {
-        return Err(Malformed::inconsistent("producer ids are not their own"));
-    }
-    Ok(())
 }

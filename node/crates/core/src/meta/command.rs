@@ -13,23 +13,38 @@
 //! kind 7, rebuild view:  created_at i64 | name text
 //! kind 8, resume view:   name text
 //! kind 9, cancel view:   name text
+//! kind 10, join:             introduction
+//! kind 11, announce:         node u64 | introduction
+//! kind 12, set member state: node u64 | state | at i64
+//! kind 13, set alive:        node u64 | alive flag | at i64
+//! kind 14, place:            group u64 | wanted: nodes | leader u64
+//! kind 15, moved:            group u64 | voters: nodes
+//! kind 16, part caught up:   name text | id u64 | partition u32
+//! kind 17, raise version:    version u32
 //! ```
+//!
+//! Introduction, state and nodes are as in `member_form`.
 
 use bytes::Bytes;
 
 use super::definition::{decode_definition, encode_definition};
+use super::member_form::{
+    decode_introduction, decode_nodes, decode_state, encode_introduction, encode_nodes,
+    encode_state,
+};
+use super::members::{Addresses, Introduction, Locality, MemberState};
 use super::names::check_producer_name;
 use super::view_form::{decode_view_definition, encode_view_definition};
 use crate::codec::{Malformed, Reader, Writer};
-use crate::ids::ViewId;
+use crate::ids::{GroupId, NodeId, PartitionNumber, ViewId};
 use crate::replica::CorruptCommand;
 use crate::stream::StreamDefinition;
 use crate::time::Time;
 use crate::view::ViewDefinition;
 
 /// What an entry of the meta group asks for. The proposer has checked names and definition
-/// ([`super::check_name`], [`super::definition::check_definition`], [`super::check_view`]): what
-/// does not pass them cannot be decoded.
+/// ([`super::check_name`], [`super::definition::check_definition`], [`super::check_view`],
+/// [`super::check_member`]): what does not pass them cannot be decoded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum MetaCommand {
     /// Add a stream.
@@ -98,6 +113,87 @@ pub enum MetaCommand {
         /// Which.
         name: String,
     },
+    /// A data directory without an id asks to be a member. The same token gets the same id.
+    Join {
+        /// Drawn by the data directory.
+        token: u128,
+        /// What people call the node.
+        name: String,
+        /// Where it is reached.
+        addresses: Addresses,
+        /// Where it stands.
+        locality: Locality,
+        /// The lowest and the highest cluster version it can serve.
+        versions: (u32, u32),
+        /// The proposer's time.
+        at: Time,
+    },
+    /// A node with an id has started, or is heard of again: it is alive and as it says.
+    Announce {
+        /// Its id.
+        node: NodeId,
+        /// As when it joined.
+        token: u128,
+        /// What people call the node.
+        name: String,
+        /// Where it is reached.
+        addresses: Addresses,
+        /// Where it stands.
+        locality: Locality,
+        /// The lowest and the highest cluster version it can serve.
+        versions: (u32, u32),
+        /// The proposer's time.
+        at: Time,
+    },
+    /// What a member is meant to do from now on.
+    SetMemberState {
+        /// Which.
+        node: NodeId,
+        /// What.
+        state: MemberState,
+        /// The proposer's time.
+        at: Time,
+    },
+    /// A member was not heard of for a while, or is again.
+    SetAlive {
+        /// Which.
+        node: NodeId,
+        /// Whether it is.
+        alive: bool,
+        /// The proposer's time.
+        at: Time,
+    },
+    /// Where a group shall be.
+    Place {
+        /// Which.
+        group: GroupId,
+        /// Voters there shall be.
+        wanted: Vec<NodeId>,
+        /// Which of them shall own it.
+        leader: NodeId,
+    },
+    /// Where a group is, by its owner.
+    Moved {
+        /// Which.
+        group: GroupId,
+        /// The voters it has.
+        voters: Vec<NodeId>,
+    },
+    /// One partition of a life of a view has caught up, by its owner. When all have, readers are to
+    /// see the life.
+    PartCaughtUp {
+        /// The view.
+        name: String,
+        /// The life.
+        id: ViewId,
+        /// The partition of the stream it folds.
+        partition: PartitionNumber,
+    },
+    /// What the cluster may speak from now on.
+    RaiseVersion {
+        /// The version.
+        version: u32,
+    },
 }
 
 const VERSION: u8 = 1;
@@ -110,6 +206,14 @@ const KIND_DROP_VIEW: u8 = 6;
 const KIND_REBUILD_VIEW: u8 = 7;
 const KIND_RESUME_VIEW: u8 = 8;
 const KIND_CANCEL_VIEW: u8 = 9;
+const KIND_JOIN: u8 = 10;
+const KIND_ANNOUNCE: u8 = 11;
+const KIND_SET_MEMBER_STATE: u8 = 12;
+const KIND_SET_ALIVE: u8 = 13;
+const KIND_PLACE: u8 = 14;
+const KIND_MOVED: u8 = 15;
+const KIND_PART_CAUGHT_UP: u8 = 16;
+const KIND_RAISE_VERSION: u8 = 17;
 
 impl MetaCommand {
     /// The bytes of this command.
@@ -117,54 +221,95 @@ impl MetaCommand {
     pub fn encode(&self) -> Bytes {
         let mut writer = Writer::new();
         writer.u8(VERSION);
+        writer.u8(self.kind());
+        self.encode_body(&mut writer);
+        writer.finish()
+    }
+
+    fn kind(&self) -> u8 {
+        match self {
+            MetaCommand::CreateStream { .. } => KIND_CREATE_STREAM,
+            MetaCommand::DropStream { .. } => KIND_DROP_STREAM,
+            MetaCommand::OpenProducer { .. } => KIND_OPEN_PRODUCER,
+            MetaCommand::CreateView { .. } => KIND_CREATE_VIEW,
+            MetaCommand::SwitchView { .. } => KIND_SWITCH_VIEW,
+            MetaCommand::DropView { .. } => KIND_DROP_VIEW,
+            MetaCommand::RebuildView { .. } => KIND_REBUILD_VIEW,
+            MetaCommand::ResumeView { .. } => KIND_RESUME_VIEW,
+            MetaCommand::CancelView { .. } => KIND_CANCEL_VIEW,
+            MetaCommand::Join { .. } => KIND_JOIN,
+            MetaCommand::Announce { .. } => KIND_ANNOUNCE,
+            MetaCommand::SetMemberState { .. } => KIND_SET_MEMBER_STATE,
+            MetaCommand::SetAlive { .. } => KIND_SET_ALIVE,
+            MetaCommand::Place { .. } => KIND_PLACE,
+            MetaCommand::Moved { .. } => KIND_MOVED,
+            MetaCommand::PartCaughtUp { .. } => KIND_PART_CAUGHT_UP,
+            MetaCommand::RaiseVersion { .. } => KIND_RAISE_VERSION,
+        }
+    }
+
+    fn encode_body(&self, writer: &mut Writer) {
         match self {
             MetaCommand::CreateStream { definition, if_not_exists, created_at } => {
-                writer.u8(KIND_CREATE_STREAM);
                 writer.flag(*if_not_exists);
                 writer.i64(created_at.0);
-                encode_definition(&mut writer, definition);
+                encode_definition(writer, definition);
             }
-            MetaCommand::DropStream { name, if_exists } => {
-                writer.u8(KIND_DROP_STREAM);
+            MetaCommand::DropStream { name, if_exists }
+            | MetaCommand::DropView { name, if_exists } => {
                 writer.flag(*if_exists);
                 writer.text(name);
             }
-            MetaCommand::OpenProducer { name } => {
-                writer.u8(KIND_OPEN_PRODUCER);
-                writer.text(name);
-            }
+            MetaCommand::OpenProducer { name }
+            | MetaCommand::ResumeView { name }
+            | MetaCommand::CancelView { name } => writer.text(name),
             MetaCommand::CreateView { definition, if_not_exists, or_replace, created_at } => {
-                writer.u8(KIND_CREATE_VIEW);
                 writer.flag(*if_not_exists);
                 writer.flag(*or_replace);
                 writer.i64(created_at.0);
-                encode_view_definition(&mut writer, definition);
+                encode_view_definition(writer, definition);
             }
             MetaCommand::SwitchView { name, id } => {
-                writer.u8(KIND_SWITCH_VIEW);
                 writer.text(name);
                 writer.u64(id.0);
             }
-            MetaCommand::DropView { name, if_exists } => {
-                writer.u8(KIND_DROP_VIEW);
-                writer.flag(*if_exists);
-                writer.text(name);
-            }
             MetaCommand::RebuildView { name, created_at } => {
-                writer.u8(KIND_REBUILD_VIEW);
                 writer.i64(created_at.0);
                 writer.text(name);
             }
-            MetaCommand::ResumeView { name } => {
-                writer.u8(KIND_RESUME_VIEW);
-                writer.text(name);
+            MetaCommand::Join { token, name, addresses, locality, versions, at } => {
+                encode_introduction(writer, *token, name, addresses, locality, *versions, *at);
             }
-            MetaCommand::CancelView { name } => {
-                writer.u8(KIND_CANCEL_VIEW);
-                writer.text(name);
+            MetaCommand::Announce { node, token, name, addresses, locality, versions, at } => {
+                writer.u64(node.0);
+                encode_introduction(writer, *token, name, addresses, locality, *versions, *at);
             }
+            MetaCommand::SetMemberState { node, state, at } => {
+                writer.u64(node.0);
+                encode_state(writer, *state);
+                writer.i64(at.0);
+            }
+            MetaCommand::SetAlive { node, alive, at } => {
+                writer.u64(node.0);
+                writer.flag(*alive);
+                writer.i64(at.0);
+            }
+            MetaCommand::Place { group, wanted, leader } => {
+                writer.u64(group.0);
+                encode_nodes(writer, wanted);
+                writer.u64(leader.0);
+            }
+            MetaCommand::Moved { group, voters } => {
+                writer.u64(group.0);
+                encode_nodes(writer, voters);
+            }
+            MetaCommand::PartCaughtUp { name, id, partition } => {
+                writer.text(name);
+                writer.u64(id.0);
+                writer.u32(partition.0);
+            }
+            MetaCommand::RaiseVersion { version } => writer.u32(*version),
         }
-        writer.finish()
     }
 
     /// The command of these bytes.
@@ -177,11 +322,26 @@ fn decode(bytes: &[u8]) -> Result<MetaCommand, Malformed> {
     let mut reader = Reader::new(bytes);
     reader.version(VERSION)?;
     let at = reader.position();
-    let command = match reader.u8()? {
+    let kind = reader.u8()?;
+    let command = match kind {
+        KIND_CREATE_STREAM..=KIND_CANCEL_VIEW => decode_of_tables(kind, &mut reader)?,
+        KIND_JOIN..=KIND_RAISE_VERSION => decode_of_cluster(kind, &mut reader)?,
+        found => {
+            let what = "kind of meta command";
+            return Err(Malformed::Unknown { what, found: u64::from(found), at });
+        }
+    };
+    reader.end()?;
+    Ok(command)
+}
+
+/// Reads what changes streams, producers and views.
+fn decode_of_tables(kind: u8, reader: &mut Reader<'_>) -> Result<MetaCommand, Malformed> {
+    let command = match kind {
         KIND_CREATE_STREAM => {
             let if_not_exists = reader.flag()?;
             let created_at = Time(reader.i64()?);
-            let definition = decode_definition(&mut reader)?;
+            let definition = decode_definition(reader)?;
             MetaCommand::CreateStream { definition, if_not_exists, created_at }
         }
         KIND_DROP_STREAM => {
@@ -197,7 +357,7 @@ fn decode(bytes: &[u8]) -> Result<MetaCommand, Malformed> {
         KIND_CREATE_VIEW => {
             let (if_not_exists, or_replace) = (reader.flag()?, reader.flag()?);
             let created_at = Time(reader.i64()?);
-            let definition = decode_view_definition(&mut reader)?;
+            let definition = decode_view_definition(reader)?;
             MetaCommand::CreateView { definition, if_not_exists, or_replace, created_at }
         }
         KIND_SWITCH_VIEW => {
@@ -214,11 +374,51 @@ fn decode(bytes: &[u8]) -> Result<MetaCommand, Malformed> {
         }
         KIND_RESUME_VIEW => MetaCommand::ResumeView { name: reader.text()?.to_owned() },
         KIND_CANCEL_VIEW => MetaCommand::CancelView { name: reader.text()?.to_owned() },
-        found => {
-            let what = "kind of meta command";
-            return Err(Malformed::Unknown { what, found: u64::from(found), at });
-        }
+        kind => unreachable!("kind {kind} changes no table"),
     };
-    reader.end()?;
+    Ok(command)
+}
+
+/// Reads what changes members and placements, and what their nodes report.
+fn decode_of_cluster(kind: u8, reader: &mut Reader<'_>) -> Result<MetaCommand, Malformed> {
+    let command = match kind {
+        KIND_JOIN => {
+            let Introduction { token, name, addresses, locality, versions, at } =
+                decode_introduction(reader)?;
+            MetaCommand::Join { token, name, addresses, locality, versions, at }
+        }
+        KIND_ANNOUNCE => {
+            let node = NodeId(reader.u64()?);
+            let Introduction { token, name, addresses, locality, versions, at } =
+                decode_introduction(reader)?;
+            MetaCommand::Announce { node, token, name, addresses, locality, versions, at }
+        }
+        KIND_SET_MEMBER_STATE => {
+            let node = NodeId(reader.u64()?);
+            let state = decode_state(reader)?;
+            MetaCommand::SetMemberState { node, state, at: Time(reader.i64()?) }
+        }
+        KIND_SET_ALIVE => {
+            let node = NodeId(reader.u64()?);
+            let alive = reader.flag()?;
+            MetaCommand::SetAlive { node, alive, at: Time(reader.i64()?) }
+        }
+        KIND_PLACE => {
+            let group = GroupId(reader.u64()?);
+            let wanted = decode_nodes(reader)?;
+            MetaCommand::Place { group, wanted, leader: NodeId(reader.u64()?) }
+        }
+        KIND_MOVED => {
+            let group = GroupId(reader.u64()?);
+            MetaCommand::Moved { group, voters: decode_nodes(reader)? }
+        }
+        KIND_PART_CAUGHT_UP => {
+            let name = reader.text()?.to_owned();
+            let id = ViewId(reader.u64()?);
+            MetaCommand::PartCaughtUp { name, id, partition: PartitionNumber(reader.u32()?) }
+        }
+        KIND_RAISE_VERSION => MetaCommand::RaiseVersion { version: reader.u32()? },
+        kind => unreachable!("kind {kind} changes nothing of the cluster"),
+    };
     Ok(command)
 }

@@ -1,23 +1,34 @@
-//! The catalogue: the state machine of the meta group (group 0).
+//! The catalogue, the members and the placement: the state machine of the meta group (group 0).
 //!
-//! It knows which streams and views exist, which Raft group each partition is, and which producers
-//! were opened. It gives out ids and never gives one out twice, also not after what it named is
-//! gone. It starts and stops nothing: the shell compares what it runs with what stands here.
+//! It knows which streams and views exist, which Raft group each partition is, which producers
+//! were opened, which nodes form the cluster, and which of them hold and own what. It gives out ids
+//! and never gives one out twice, also not after what it named is gone. It starts and stops
+//! nothing: the shell compares what it runs with what stands here.
 //!
-//! [`command`] is what the log holds, [`catalogue`] applies it (`views` what concerns views),
-//! [`outcome`] is what that did, [`names`] says what a name may be, [`definition`] and
-//! [`view_form`] are the stored forms of streams and views.
+//! [`command`] is what the log holds, [`catalogue`] applies it (`views` what concerns views,
+//! [`members`] nodes, [`placement`] replicas), [`outcome`] is what that did, [`names`] says what a
+//! name may be, [`definition`], [`view_form`] and [`member_form`] are the stored forms of streams,
+//! views and members, `checkpoint` is that of all. [`locality`] says how far from each other nodes
+//! stand.
 
 pub mod catalogue;
+mod checkpoint;
 pub mod command;
 pub mod definition;
+pub mod locality;
+pub mod member_form;
+pub mod members;
 pub mod names;
 pub mod outcome;
+pub mod placement;
 pub mod view_form;
 mod views;
 
 pub use catalogue::Meta;
 pub use command::MetaCommand;
-pub use names::{InvalidName, check_name, check_producer_name};
+pub use member_form::{InvalidMember, check_locality, check_member};
+pub use members::{Addresses, Locality, Member, MemberState};
+pub use names::{InvalidName, check_member_name, check_name, check_producer_name};
 pub use outcome::{MetaOutcome, TableKind};
+pub use placement::Placement;
 pub use view_form::{InvalidView, check_view};

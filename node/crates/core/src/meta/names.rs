@@ -6,6 +6,9 @@ pub const NAME_BYTES_MAX: usize = 63;
 /// Bytes of the longest producer name: room for a host name and a path.
 pub const PRODUCER_NAME_BYTES_MAX: usize = 128;
 
+/// Characters of the longest name of a node, as DNS has it for one label.
+pub const MEMBER_NAME_CHARACTERS_MAX: usize = 63;
+
 /// Why a name is none.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidName {
@@ -60,6 +63,19 @@ pub fn check_producer_name(name: &str) -> Result<(), InvalidName> {
     check_characters(name, is_allowed, "a to z, A to Z, 0 to 9 and _ . : -")
 }
 
+/// Checks the name of a node, which people read: 1 to 63 printable ASCII characters, neither the
+/// first nor the last of them a space.
+pub fn check_member_name(name: &str) -> Result<(), InvalidName> {
+    const ALLOWED: &str = "printable ASCII characters";
+    // A character is a byte as soon as all are ASCII, which is checked below.
+    check_length(name, MEMBER_NAME_CHARACTERS_MAX)?;
+    if name.starts_with(' ') || name.ends_with(' ') {
+        let allowed = "a character that is no space, and end with one";
+        return Err(InvalidName::Start { name: name.into(), allowed });
+    }
+    check_characters(name, |c| c == ' ' || c.is_ascii_graphic(), ALLOWED)
+}
+
 fn check_length(name: &str, bytes_max: usize) -> Result<(), InvalidName> {
     if name.is_empty() {
         return Err(InvalidName::Empty);
@@ -103,6 +119,17 @@ mod tests {
         ];
         for (name, expected) in cases {
             assert_eq!(check_name(name).unwrap_err().to_string(), expected);
+        }
+    }
+
+    #[test]
+    fn member_names() {
+        let longest = "a".repeat(MEMBER_NAME_CHARACTERS_MAX);
+        for name in ["n", "ip-10-0-0-1.ec2", "Rack 7, left (old)", &longest] {
+            assert_eq!(check_member_name(name), Ok(()), "{name}");
+        }
+        for name in ["", " n", "n ", "a\nb", "größe", &format!("{longest}a")] {
+            assert!(check_member_name(name).is_err(), "{name}");
         }
     }
 

@@ -4,7 +4,8 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::ids::{Epoch, ProducerId};
+use super::members::MemberState;
+use crate::ids::{Epoch, GroupId, NodeId, ProducerId, ViewId};
 use crate::stream::Stream;
 use crate::view::{View, ViewEntry};
 
@@ -96,6 +97,68 @@ pub enum MetaOutcome {
         name: String,
         /// Which of the views it was to read leads back to it.
         through: String,
+    },
+    /// A partition of a life that is built has caught up, and others have not.
+    ViewPartBuilt {
+        /// The name.
+        name: String,
+        /// The life.
+        id: ViewId,
+        /// How many partitions have not.
+        left: u32,
+    },
+    /// The node is a member, by this id.
+    Joined {
+        /// The same for every command with the same token.
+        node: NodeId,
+    },
+    /// There is no place for the node; nothing changed.
+    JoinRefused {
+        /// Why, for people.
+        reason: String,
+    },
+    /// The member is as it said, and alive.
+    Announced,
+    /// There is no such member; nothing changed.
+    MemberUnknown {
+        /// The id.
+        node: NodeId,
+    },
+    /// The member was removed and stays so; nothing changed.
+    MemberRemoved {
+        /// The id.
+        node: NodeId,
+    },
+    /// Not with this member as it is; nothing changed.
+    MemberRefused {
+        /// The id.
+        node: NodeId,
+        /// Why, for people.
+        reason: String,
+    },
+    /// The member is in another state, or alive or no more.
+    MemberChanged {
+        /// The id.
+        node: NodeId,
+        /// Its state now.
+        state: MemberState,
+    },
+    /// The group has another placement.
+    Placed {
+        /// The group.
+        group: GroupId,
+    },
+    /// The cluster speaks a newer version from now on.
+    VersionRaised {
+        /// The version.
+        version: u32,
+    },
+    /// A member cannot serve the version; nothing changed.
+    VersionRefused {
+        /// The version.
+        version: u32,
+        /// Who and why, for people.
+        reason: String,
     },
 }
 

@@ -8,7 +8,8 @@
 //! it is for the proposer to find out.
 //!
 //! Invariants: a name belongs to one stream or one view; what a view reads is there, and does not
-//! read the view; an id is given to one life only.
+//! read the view; an id is given to one life only; only lives that are not built have partitions
+//! that caught up, and not all of them.
 //!
 //! Checkpoint, in the forms of [`crate::codec`]:
 //!
@@ -16,6 +17,8 @@
 //! next view id u64
 //! view count u32 | each, in name order: current view | next: optional view | built flag
 //!                                     | resumed u32
+//! life count u32 | each, in order of ids: view id u64 | partitions that caught up: list of u32;
+//!                  versions of the catalogue before 3 have none
 //! ```
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -25,12 +28,14 @@ use super::catalogue::{FIRST_ID, take};
 use super::outcome::{MetaOutcome, TableKind};
 use super::view_form::{decode_view, encode_view};
 use crate::codec::{Malformed, Reader, Writer};
-use crate::ids::ViewId;
+use crate::ids::{PartitionNumber, ViewId};
 use crate::stream::Stream;
 use crate::time::Time;
 use crate::view::{View, ViewDefinition, ViewEntry};
 
 const ENTRY_BYTES_MIN: usize = 32;
+const LIFE_BYTES_MIN: usize = 12;
+const PARTITION_BYTES: usize = 4;
 
 type Streams = BTreeMap<String, Arc<Stream>>;
 
@@ -42,16 +47,24 @@ pub(super) struct CreateView {
     pub created_at: Time,
 }
 
+/// Whether a stored form says which partitions caught up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum WithPartitions {
+    No,
+    Yes,
+}
+
 /// The views, by name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Views {
     next_id: u64,
     entries: BTreeMap<String, ViewEntry>,
+    caught_up: BTreeMap<ViewId, BTreeSet<PartitionNumber>>,
 }
 
 impl Default for Views {
     fn default() -> Views {
-        Views { next_id: FIRST_ID, entries: BTreeMap::new() }
+        Views { next_id: FIRST_ID, entries: BTreeMap::new(), caught_up: BTreeMap::new() }
     }
 }
 
@@ -125,6 +138,46 @@ impl Views {
             return MetaOutcome::ViewSwitched { view: entry.current.clone(), ended: Vec::new() };
         }
         MetaOutcome::NothingToDo
+    }
+
+    /// One partition of the life `id` has caught up: when all have, the life has.
+    pub fn part_caught_up(
+        &mut self,
+        name: String,
+        id: ViewId,
+        partition: PartitionNumber,
+        streams: &Streams,
+    ) -> MetaOutcome {
+        let Some(entry) = self.entries.get(&name) else {
+            return MetaOutcome::ViewUnknown { name };
+        };
+        let Some(partitions) =
+            unbuilt(entry).find(|view| view.id == id).and_then(|view| partitions_of(view, streams))
+        else {
+            return MetaOutcome::NothingToDo;
+        };
+        if partitions <= partition.0 {
+            return MetaOutcome::NothingToDo;
+        }
+        let caught_up = self.caught_up.entry(id).or_default();
+        if !caught_up.insert(partition) {
+            return MetaOutcome::NothingToDo;
+        }
+        let count = u32::try_from(caught_up.len()).expect("no more than partitions");
+        match partitions - count {
+            0 => self.switch(name, id),
+            left => MetaOutcome::ViewPartBuilt { name, id, left },
+        }
+    }
+
+    /// Drops what was known of lives that are built or gone. Due after each change of the views.
+    pub fn forget_ended(&mut self) {
+        if self.caught_up.is_empty() {
+            return;
+        }
+        let unbuilt: BTreeSet<ViewId> =
+            self.entries.values().flat_map(unbuilt).map(|view| view.id).collect();
+        self.caught_up.retain(|id, _| unbuilt.contains(id));
     }
 
     pub fn rebuild(&mut self, name: String, created_at: Time) -> MetaOutcome {
@@ -230,10 +283,19 @@ impl Views {
             writer.flag(entry.built);
             writer.u32(entry.resumed);
         }
+        writer.count(self.caught_up.len());
+        for (id, partitions) in &self.caught_up {
+            writer.u64(id.0);
+            writer.count(partitions.len());
+            for partition in partitions {
+                writer.u32(partition.0);
+            }
+        }
     }
 
-    pub fn decode(reader: &mut Reader<'_>) -> Result<Views, Malformed> {
-        let mut views = Views { next_id: reader.u64()?, entries: BTreeMap::new() };
+    /// Reads what [`Views::encode`] wrote; before `partitions` were kept, it wrote none.
+    pub fn decode(reader: &mut Reader<'_>, partitions: WithPartitions) -> Result<Views, Malformed> {
+        let mut views = Views { next_id: reader.u64()?, ..Views::default() };
         for _ in 0..reader.count(ENTRY_BYTES_MIN)? {
             let current = Arc::new(decode_view(reader)?);
             let next = match reader.flag()? {
@@ -245,6 +307,17 @@ impl Views {
             let entry = ViewEntry { current, next, built, resumed };
             views.entries.insert(name, entry);
         }
+        match partitions {
+            WithPartitions::No => return Ok(views),
+            WithPartitions::Yes => {}
+        }
+        for _ in 0..reader.count(LIFE_BYTES_MIN)? {
+            let id = ViewId(reader.u64()?);
+            let count = reader.count(PARTITION_BYTES)?;
+            let caught_up: Result<_, _> =
+                (0..count).map(|_| Ok(PartitionNumber(reader.u32()?))).collect();
+            views.caught_up.insert(id, caught_up?);
+        }
         Ok(views)
     }
 
@@ -253,7 +326,17 @@ impl Views {
         let broken =
             |name: &str, how: &str| Err(Malformed::inconsistent(format!("view \"{name}\" {how}")));
         let mut ids = BTreeSet::new();
+        let mut reporting = 0;
         for (name, entry) in &self.entries {
+            for view in unbuilt(entry) {
+                let Some(caught_up) = self.caught_up.get(&view.id) else { continue };
+                reporting += 1;
+                let count = partitions_of(view, streams).unwrap_or(0);
+                let is_within = caught_up.last().is_some_and(|last| last.0 < count);
+                if !is_within || caught_up.len() == count as usize {
+                    return broken(name, "has partitions that cannot have caught up");
+                }
+            }
             if streams.contains_key(name) {
                 return broken(name, "has the name of a stream");
             }
@@ -272,6 +355,9 @@ impl Views {
                 return broken(name, "reads itself");
             }
         }
+        if reporting != self.caught_up.len() {
+            return Err(Malformed::inconsistent("partitions caught up with no life"));
+        }
         Ok(())
     }
 }
@@ -279,6 +365,18 @@ impl Views {
 /// Whether there are groups to keep, so that a new life has history to fold first.
 fn needs_building(view: &View) -> bool {
     view.definition.folds.is_some()
+}
+
+/// How many partitions a life folds. What it folds is there as long as it is.
+fn partitions_of(view: &View, streams: &Streams) -> Option<u32> {
+    let folds = view.definition.folds?;
+    let mut reads = view.definition.reads.iter().filter_map(|name| streams.get(name));
+    reads.find(|stream| stream.id == folds).map(|stream| stream.definition.partitions)
+}
+
+/// Lives that have not caught up yet.
+fn unbuilt(entry: &ViewEntry) -> impl Iterator<Item = &Arc<View>> {
+    (!entry.built).then_some(&entry.current).into_iter().chain(&entry.next)
 }
 
 fn lives(entry: &ViewEntry) -> impl Iterator<Item = &Arc<View>> {

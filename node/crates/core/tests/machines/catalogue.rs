@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use alluvium_core::codec::Reader;
-use alluvium_core::ids::{Index, StreamId, ViewId};
+use alluvium_core::ids::{Index, PartitionNumber, StreamId, ViewId};
 use alluvium_core::meta::definition::decode_definition;
 use alluvium_core::meta::view_form::decode_view_definition;
 use alluvium_core::meta::{Meta, MetaCommand, MetaOutcome, check_view};
@@ -19,6 +19,7 @@ use proptest::collection::{btree_set, vec};
 use proptest::option;
 use proptest::prelude::{Just, Strategy, any, prop_oneof, proptest};
 
+use super::members::{check_cluster_of, cluster_commands};
 use super::random::{check_restarts, config};
 
 fn column_types() -> impl Strategy<Value = ColumnType> {
@@ -69,7 +70,7 @@ fn definitions() -> impl Strategy<Value = StreamDefinition> {
             schema: StreamSchema::new(columns(types)).expect("names are unique"),
             partitions,
             retention: retention.map(|micros| Duration::from_micros(u64::from(micros))),
-            replicas: 1,
+            replicas: 1 + partitions % 4,
         })
 }
 
@@ -124,8 +125,12 @@ fn view_commands() -> impl Strategy<Value = MetaCommand> {
     );
     prop_oneof![
         6 => create,
-        3 => (name(), 1..12_u64)
+        2 => (name(), 1..12_u64)
             .prop_map(|(name, id)| MetaCommand::SwitchView { name, id: ViewId(id) }),
+        8 => (name(), 1..12_u64, 0..4_u32).prop_map(|(name, id, partition)| {
+            let partition = PartitionNumber(partition);
+            MetaCommand::PartCaughtUp { name, id: ViewId(id), partition }
+        }),
         1 => (name(), any::<bool>())
             .prop_map(|(name, if_exists)| MetaCommand::DropView { name, if_exists }),
         2 => (name(), any::<i64>())
@@ -136,7 +141,7 @@ fn view_commands() -> impl Strategy<Value = MetaCommand> {
 }
 
 fn meta_commands() -> impl Strategy<Value = MetaCommand> {
-    prop_oneof![2 => stream_commands(), 3 => view_commands()]
+    prop_oneof![2 => stream_commands(), 3 => view_commands(), 3 => cluster_commands()]
 }
 
 fn lives(entry: &ViewEntry) -> impl Iterator<Item = &View> {
@@ -168,7 +173,18 @@ fn began_and_ended(outcome: &MetaOutcome) -> (Vec<ViewId>, Vec<ViewId>) {
         | MetaOutcome::NameTaken { .. }
         | MetaOutcome::HasDependants { .. }
         | MetaOutcome::ReadsUnknown { .. }
-        | MetaOutcome::ReadsItself { .. } => (Vec::new(), Vec::new()),
+        | MetaOutcome::ReadsItself { .. }
+        | MetaOutcome::ViewPartBuilt { .. }
+        | MetaOutcome::Joined { .. }
+        | MetaOutcome::JoinRefused { .. }
+        | MetaOutcome::Announced
+        | MetaOutcome::MemberUnknown { .. }
+        | MetaOutcome::MemberRemoved { .. }
+        | MetaOutcome::MemberRefused { .. }
+        | MetaOutcome::MemberChanged { .. }
+        | MetaOutcome::Placed { .. }
+        | MetaOutcome::VersionRaised { .. }
+        | MetaOutcome::VersionRefused { .. } => (Vec::new(), Vec::new()),
     }
 }
 
@@ -215,7 +231,7 @@ proptest! {
     fn arbitrary_bytes_never_panic(
         bytes in vec(any::<u8>(), 0..200),
         version in 0..4_u8,
-        kind in 0..11_u8,
+        kind in 0..19_u8,
     ) {
         let mut likely = vec![version, kind];
         likely.extend_from_slice(&bytes);
@@ -241,7 +257,7 @@ proptest! {
     }
 
     #[test]
-    fn the_catalogue_restarts_anywhere(commands in vec(meta_commands(), 0..20)) {
+    fn the_catalogue_restarts_anywhere(commands in vec(meta_commands(), 0..40)) {
         let commands: Vec<_> = commands.iter().map(MetaCommand::encode).collect();
         let meta: Meta = check_restarts(&commands);
         let streams = meta.streams().values();
@@ -273,6 +289,7 @@ proptest! {
             let standing = meta.views().values().flat_map(lives).map(|view| view.id);
             assert_eq!(living, standing.collect(), "after {command:?}");
             check_names_of(&meta);
+            check_cluster_of(&meta);
         }
     }
 
@@ -292,6 +309,7 @@ proptest! {
         bytes[at] ^= 1 << bit;
         if let Ok(meta) = Meta::restore(&bytes) {
             check_names_of(&meta);
+            check_cluster_of(&meta);
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Golden scripts and random tests of the state machines.
 
 mod catalogue;
+mod members;
 mod meta;
 mod partition;
 mod random;

@@ -1,7 +1,7 @@
 //! Scripts of the catalogue.
 //!
 //! ```text
-//! create NAME [partitions=N] [retention=DURATION] [if_not_exists=true] [at=TIME]
+//! create NAME [partitions=N] [retention=DURATION] [replicas=N] [if_not_exists=true] [at=TIME]
 //! drop NAME [if_exists=true]
 //! open NAME                    a producer
 //! view NAME READS… [folds=ID] [materialized=BOOL] [query=TEXT] [query_bytes=N]
@@ -9,11 +9,20 @@
 //!      [lateness=DURATION] [emit_final_after=DURATION] [on_error=park]
 //!      [if_not_exists=true] [or_replace=true] [at=TIME]
 //! switch NAME ID               the life ID of the view has caught up
+//! caught_up NAME ID PARTITION  one partition of it has
 //! drop_view NAME [if_exists=true]
 //! rebuild NAME [at=TIME]
 //! resume NAME
 //! cancel NAME
-//! show                         the whole state
+//! join TOKEN NAME [tiers=CLOUD/REGION/ZONE] [peer=ADDRESS] [versions=MIN-MAX] [at=TIME]
+//! announce NODE TOKEN NAME …   as for join
+//! state NODE active|draining|leaving|removed [at=TIME]
+//! alive NODE BOOL [at=TIME]
+//! place GROUP NODES… leader=NODE
+//! moved GROUP NODES…
+//! raise VERSION                of the cluster
+//! show                         streams, views and producers
+//! cluster                      members, placements and the version
 //! restart                      through a checkpoint
 //! restore HEX                  from these bytes
 //! decode HEX                   applies these bytes
@@ -27,9 +36,10 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
-use alluvium_core::ids::{ProducerId, StreamId, ViewId};
+use alluvium_core::ids::{GroupId, NodeId, PartitionNumber, ProducerId, StreamId, ViewId};
 use alluvium_core::meta::{
-    Meta, MetaCommand, MetaOutcome, check_name, check_producer_name, check_view,
+    Addresses, Locality, Member, MemberState, Meta, MetaCommand, MetaOutcome, check_name,
+    check_producer_name, check_view,
 };
 use alluvium_core::replica::Machine as _;
 use alluvium_core::schema::{Column, ColumnType, StreamSchema};
@@ -62,6 +72,7 @@ impl goldenscript::Runner for MetaRunner {
         let mut args = command.consume_args();
         let output = match command.name.as_str() {
             "show" => show(&self.driven.machine),
+            "cluster" => show_cluster(&self.driven.machine),
             "restart" => self.driven.restart()?,
             "restore" => {
                 self.driven.machine = Meta::restore(&bytes(&mut args)?)?;
@@ -115,8 +126,13 @@ fn meta_command(
         },
         "switch" => {
             let name = positional(args, "NAME")?;
-            let id = number(Some(&positional(args, "ID")?), 0)?;
-            MetaCommand::SwitchView { name, id: ViewId(id) }
+            MetaCommand::SwitchView { name, id: ViewId(numbered(args, "ID")?) }
+        }
+        "caught_up" => {
+            let name = positional(args, "NAME")?;
+            let id = ViewId(numbered(args, "ID")?);
+            let partition = PartitionNumber(numbered(args, "PARTITION")?);
+            MetaCommand::PartCaughtUp { name, id, partition }
         }
         "drop_view" => {
             let if_exists = number(args.take_key("if_exists"), false)?;
@@ -128,6 +144,56 @@ fn meta_command(
         }
         "resume" => MetaCommand::ResumeView { name: positional(args, "NAME")? },
         "cancel" => MetaCommand::CancelView { name: positional(args, "NAME")? },
+        name => cluster_command(name, args)?,
+    };
+    Ok(command)
+}
+
+fn cluster_command(
+    name: &str,
+    args: &mut ArgumentConsumer<'_>,
+) -> Result<MetaCommand, Box<dyn Error>> {
+    let command = match name {
+        "join" => {
+            let (addresses, locality, versions, at) = introduction(args)?;
+            let token = numbered(args, "TOKEN")?;
+            let name = positional(args, "NAME")?;
+            MetaCommand::Join { token, name, addresses, locality, versions, at }
+        }
+        "announce" => {
+            let (addresses, locality, versions, at) = introduction(args)?;
+            let node = NodeId(numbered(args, "NODE")?);
+            let token = numbered(args, "TOKEN")?;
+            let name = positional(args, "NAME")?;
+            MetaCommand::Announce { node, token, name, addresses, locality, versions, at }
+        }
+        "state" => {
+            let at = time(args)?;
+            let node = NodeId(numbered(args, "NODE")?);
+            let state = match positional(args, "STATE")?.as_str() {
+                "active" => MemberState::Active,
+                "draining" => MemberState::Draining,
+                "leaving" => MemberState::Leaving,
+                "removed" => MemberState::Removed,
+                other => return Err(format!("{other} is no state").into()),
+            };
+            MetaCommand::SetMemberState { node, state, at }
+        }
+        "alive" => {
+            let at = time(args)?;
+            let node = NodeId(numbered(args, "NODE")?);
+            MetaCommand::SetAlive { node, alive: numbered(args, "BOOL")?, at }
+        }
+        "place" => {
+            let leader = NodeId(number(args.take_key("leader"), 0)?);
+            let group = GroupId(numbered(args, "GROUP")?);
+            MetaCommand::Place { group, wanted: nodes(args)?, leader }
+        }
+        "moved" => {
+            let group = GroupId(numbered(args, "GROUP")?);
+            MetaCommand::Moved { group, voters: nodes(args)? }
+        }
+        "raise" => MetaCommand::RaiseVersion { version: numbered(args, "VERSION")? },
         name => return Err(format!("unknown command {name}").into()),
     };
     Ok(command)
@@ -159,7 +225,57 @@ fn show_outcome(outcome: MetaOutcome) -> String {
         }
         MetaOutcome::ReadsUnknown { name } => format!("nothing to read: {name}"),
         MetaOutcome::ReadsItself { name, through } => format!("{name} reads itself by {through}"),
+        MetaOutcome::ViewPartBuilt { name, id, left } => format!("{name} as {id}: {left} left"),
+        MetaOutcome::Joined { node } => format!("joined as {node}"),
+        MetaOutcome::JoinRefused { reason } => format!("join refused: {reason}"),
+        MetaOutcome::Announced => "announced".into(),
+        MetaOutcome::MemberUnknown { node } => format!("no member {node}"),
+        MetaOutcome::MemberRemoved { node } => format!("{node} was removed"),
+        MetaOutcome::MemberRefused { node, reason } => format!("{node} refused: {reason}"),
+        MetaOutcome::MemberChanged { node, state } => format!("{node} is {state}"),
+        MetaOutcome::Placed { group } => format!("placed {group}"),
+        MetaOutcome::VersionRaised { version } => format!("version {version}"),
+        MetaOutcome::VersionRefused { version, reason } => {
+            format!("version {version} refused: {reason}")
+        }
     }
+}
+
+/// The next argument without a key, as a number or a flag.
+fn numbered<T: std::str::FromStr>(
+    args: &mut ArgumentConsumer<'_>,
+    what: &str,
+) -> Result<T, String> {
+    let value = positional(args, what)?;
+    value.parse().map_err(|_| format!("{what} cannot be {value}"))
+}
+
+fn nodes(args: &mut ArgumentConsumer<'_>) -> Result<Vec<NodeId>, String> {
+    let mut nodes = Vec::new();
+    while let Some(node) = args.next_pos() {
+        nodes.push(NodeId(number(Some(node), 0)?));
+    }
+    Ok(nodes)
+}
+
+type SaidByNode = (Addresses, Locality, (u32, u32), Time);
+
+fn introduction(args: &mut ArgumentConsumer<'_>) -> Result<SaidByNode, String> {
+    let mut addresses = Addresses {
+        client: "n:7400".into(),
+        peer: "n:7401".into(),
+        http: "n:7402".into(),
+        pg: "n:7432".into(),
+    };
+    if let Some(peer) = args.take_key("peer") {
+        addresses.peer = peer.into();
+    }
+    let keys = ["cloud", "region", "zone"].into_iter();
+    let tiers = args.take_key("tiers").into_iter().flat_map(|tiers| tiers.split('/'));
+    let locality = keys.zip(tiers).map(|(key, value)| (key.into(), value.into())).collect();
+    let versions = args.take_key("versions").unwrap_or("1-1");
+    let (min, max) = versions.split_once('-').ok_or("versions=MIN-MAX")?;
+    Ok((addresses, locality, (number(Some(min), 0)?, number(Some(max), 0)?), time(args)?))
 }
 
 fn time(args: &mut ArgumentConsumer<'_>) -> Result<Time, String> {
@@ -205,7 +321,7 @@ fn create(args: &mut ArgumentConsumer<'_>) -> Result<MetaCommand, Box<dyn Error>
         event_time: None,
         partitions: number(args.take_key("partitions"), 1)?,
         retention: retention.map(|micros| Duration::from_micros(micros.unsigned_abs())),
-        replicas: 1,
+        replicas: number(args.take_key("replicas"), 1)?,
     };
     Ok(MetaCommand::CreateStream {
         definition,
@@ -275,6 +391,36 @@ fn show(meta: &Meta) -> String {
         let (known, epoch) = meta.producer(name).expect("a producer with a name is known by it");
         assert_eq!(known, id);
         writeln!(text, "producer {name} as {id}, epoch {epoch}").unwrap();
+    }
+    text
+}
+
+fn show_cluster(meta: &Meta) -> String {
+    let mut text = format!("version {}\n", meta.cluster_version());
+    for (node, member) in meta.members() {
+        let Member { name, addresses, locality, state, alive, changed_at, versions, .. } = member;
+        let (alive, (min, max)) = (if *alive { "alive" } else { "not alive" }, versions);
+        write!(text, "{node} \"{name}\" {state}, {alive}, since {changed_at}").unwrap();
+        write!(text, ", peer {}, versions {min}-{max}", addresses.peer).unwrap();
+        for (key, value) in locality {
+            write!(text, " {key}={value}").unwrap();
+        }
+        text.push('\n');
+    }
+    let list = |nodes: &[NodeId]| {
+        let nodes: Vec<_> = nodes.iter().map(ToString::to_string).collect();
+        nodes.join(" ")
+    };
+    for (group, placement) in meta.placements() {
+        let (replicas, wanted) = (list(&placement.replicas), list(&placement.wanted));
+        write!(text, "{group} on {replicas}, owner {}", placement.leader).unwrap();
+        if !placement.is_settled() {
+            write!(text, ", wanted {wanted}").unwrap();
+        }
+        if placement.initial != placement.replicas {
+            write!(text, ", began on {}", list(&placement.initial)).unwrap();
+        }
+        text.push('\n');
     }
     text
 }
