@@ -46,6 +46,18 @@ pub(crate) fn read(
     Ok(Bytes::from(state))
 }
 
+/// Deletes all checkpoints of a group but the one its row points to.
+pub(crate) fn clear_former(shared: &Shared, group: GroupId) -> Result<(), StoreError> {
+    // An installation writes its checkpoint and the row that points to it under this lock.
+    let _manifest = shared.manifest.lock();
+    match shared.replica_row(group) {
+        Ok(row) => clear(shared, group, Some(row.truncated.index)),
+        // Whoever removed the group clears the rest.
+        Err(StoreError::UnknownGroup { .. }) => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
 /// Deletes all checkpoints of a group but the one at `keep`. What a crash leaves of this is found
 /// at the next start.
 pub(crate) fn clear(

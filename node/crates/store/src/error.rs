@@ -91,6 +91,27 @@ pub enum StoreError {
         /// Whose work it was.
         group: GroupId,
     },
+    /// A checkpoint of the leader took the place of the group's log while the work was under way,
+    /// or is about to: nothing was changed, and the work can be asked for again.
+    #[error("the log of {group} gave way to a checkpoint of its leader")]
+    Replaced {
+        /// Whose work it was.
+        group: GroupId,
+    },
+    /// Nothing of the group was sealed or checkpointed yet: there is no snapshot of it.
+    #[error("no checkpoint of {group} is durable")]
+    NothingToGive {
+        /// As asked.
+        group: GroupId,
+    },
+    /// A snapshot cannot be taken in as it came. What is stored of the group is as it was.
+    #[error("take in a snapshot of {group}: {reason}")]
+    Staging {
+        /// Whose snapshot.
+        group: GroupId,
+        /// Why not.
+        reason: String,
+    },
     /// Free space is below the reserve.
     #[error("free disk space is below the reserve")]
     NoRoom,
@@ -130,6 +151,9 @@ impl StoreError {
             | StoreError::Gone { .. }
             | StoreError::UnknownGroup { .. }
             | StoreError::Removed { .. }
+            | StoreError::Replaced { .. }
+            | StoreError::NothingToGive { .. }
+            | StoreError::Staging { .. }
             | StoreError::Rows { .. }
             | StoreError::Closing => false,
         }

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::error::StoreError;
 
@@ -21,6 +21,16 @@ pub(crate) fn write_whole(dir: &Path, name: &str, bytes: &[u8]) -> Result<(), St
         .map_err(StoreError::io("write", &temporary))?;
     std::fs::rename(&temporary, &path).map_err(StoreError::io("rename", &temporary))?;
     sync_dir(dir)
+}
+
+/// What lies directly in `dir`, in order of the names.
+pub(crate) fn list(dir: &Path) -> Result<Vec<PathBuf>, StoreError> {
+    let mut paths = Vec::new();
+    for entry in std::fs::read_dir(dir).map_err(StoreError::io("list", dir))? {
+        paths.push(entry.map_err(StoreError::io("list", dir))?.path());
+    }
+    paths.sort();
+    Ok(paths)
 }
 
 /// Bytes of the files directly in `dir` and in the folders below it.

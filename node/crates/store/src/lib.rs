@@ -8,8 +8,8 @@
 //! Reading order: [`Store`] (opening, what is stored of a group), [`LogWriter`] (the one thread
 //! that syncs), [`PartitionLog`] (what readers see), [`EventReader`] (what views fold),
 //! [`ViewStates`] (what views keep), [`SegmentWriter`] and [`Segment`] (sealing, merging,
-//! retention), `databases` (every RocksDB setting), `keys` (one file for each key family),
-//! `removal` (how files go).
+//! retention), [`GroupSnapshot`] and [`Staging`] (segments from node to node), `databases` (every
+//! RocksDB setting), `keys` (one file for each key family), `removal` (how files go).
 //!
 //! Invariants: nothing is acknowledged before it is synced; an event is in the log or in a segment
 //! the manifest names, and in exactly one of them; a damaged entry, checkpoint or segment is named,
@@ -33,6 +33,7 @@ mod removal;
 mod room;
 mod segment;
 mod shared;
+mod snapshot;
 mod store;
 mod tail;
 mod views;
@@ -47,6 +48,7 @@ pub use partition_log::{PartitionLog, PartitionView};
 pub use segment::{
     ColumnStatistics, CutDone, CutTask, Segment, SegmentBusy, SegmentRows, SegmentWriter,
 };
+pub use snapshot::{GroupSnapshot, SegmentOffer, SnapshotOffer, Staged, Staging};
 pub use store::{Store, StoredGroup};
 pub use tail::{Tail, TailBatch};
 pub use views::{

@@ -25,6 +25,7 @@ use crate::error::StoreError;
 use crate::keys;
 use crate::nice;
 use crate::shared::Shared;
+use crate::snapshot::install;
 
 /// Tasks that may wait. A thousand groups with a few steps each; beyond that the disk is too slow
 /// for what comes in, and the caller must know.
@@ -207,9 +208,16 @@ impl Loop {
         // An installed checkpoint replaces what tasks before it wrote: it must find that stored.
         let alone = |task: &WriteTask| task.writes.install.is_some();
         for tasks in tasks.chunk_by(|one, next| !alone(one) && !alone(next)) {
+            let installing = tasks
+                .iter()
+                .map(|task| &task.writes)
+                .find_map(|writes| Some((writes.group, writes.install.as_ref()?.position)));
             // The segment threads change replica rows too.
-            let _manifest = tasks.iter().any(alone).then(|| self.shared.manifest.lock());
+            let _manifest = installing.map(|_| self.shared.manifest.lock());
             write_all(&self.shared, &mut self.ends, tasks.iter().map(|task| &task.writes))?;
+            if let Some((group, position)) = installing {
+                install::written(&self.shared, group, position);
+            }
         }
         Ok(())
     }
@@ -298,7 +306,8 @@ fn add(
     Ok(())
 }
 
-/// Everything stored for the group gives way to a checkpoint of its leader.
+/// Everything stored for the group gives way to a checkpoint of its leader: where there are events,
+/// with the segments that were staged for it.
 fn replace(
     shared: &Shared,
     ends: &mut Ends,
@@ -306,8 +315,9 @@ fn replace(
     checkpoint: &Checkpoint,
     batch: &mut WriteBatch,
 ) -> Result<(), StoreError> {
-    let stamp = checkpoints::write(shared, group, checkpoint)?;
     let mut row = shared.replica_row(group)?;
+    install::add(shared, group, checkpoint.position, &mut row, batch)?;
+    let stamp = checkpoints::write(shared, group, checkpoint)?;
     row.members.clone_from(&checkpoint.members);
     row.truncated = checkpoint.position;
     row.checkpoint = Some(stamp);

@@ -55,6 +55,10 @@ pub struct StoreMetrics {
     pub segments_expired: Counter,
     /// Segments found damaged.
     pub segments_damaged: Counter,
+    /// Bytes of snapshots that were fetched.
+    pub snapshot_bytes: Counter,
+    /// Snapshots that took the place of what was stored.
+    pub snapshots_installed: Counter,
     /// Bytes of all tails.
     pub tail_bytes: Level,
     /// Bytes of all segment files that a manifest names.

@@ -18,10 +18,11 @@ pub trait Clock: Send + Sync + 'static {
 /// a hook that returns leaves the store refusing all further writes.
 pub type FatalHook = Arc<dyn Fn(&str) + Send + Sync>;
 
-/// Called at the named places of sealing and merging, between two steps that a crash may separate.
+/// Called at the named places of sealing, merging and installing, between two steps that a crash
+/// may separate.
 pub type StepHook = Arc<dyn Fn(SealStep) + Send + Sync>;
 
-/// Places between two durable steps of the segment threads.
+/// Places between two durable steps of the segment threads, or of taking a snapshot in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SealStep {
     /// The temporary file is written and synced, but has not its name yet.
@@ -38,6 +39,12 @@ pub enum SealStep {
     MergeNamed,
     /// The manifest names the merged file; readers still see the inputs.
     MergeManifestWritten,
+    /// All files of a snapshot are there, checked and synced; none has an id yet.
+    StagedChecked,
+    /// The files of a snapshot have their ids and names, the manifest does not know them.
+    StagedNamed,
+    /// Checkpoint, manifest and log of the leader's are durable; readers still see the former view.
+    Installed,
 }
 
 /// What the shell decides about a store.

@@ -1,16 +1,17 @@
 //! The events of one partition as readers see them: segments, then the tail.
 //!
 //! One appender; any number of readers, who take a [`PartitionView`] that never changes. The
-//! segment threads replace what is sealed or merged.
+//! segment threads replace what is sealed or merged, a snapshot of the leader everything.
 //!
 //! Invariants: offsets in `[first segment's first, end)` are dense; every offset is in exactly one
 //! place of a view; `sealed_end` never goes back; an event that a view holds is not taken.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
 use alluvium_core::ids::{GroupId, Offset, PartitionNumber, ViewId};
+use alluvium_core::replica::LogPosition;
 use alluvium_core::stream::Stream;
 use alluvium_core::time::Time;
 use arc_swap::{ArcSwap, ArcSwapOption};
@@ -21,6 +22,7 @@ use parking_lot::{Mutex, MutexGuard};
 use crate::error::StoreError;
 use crate::segment::Segment;
 use crate::shared::Shared;
+use crate::snapshot::Staged;
 use crate::store::Store;
 use crate::tail::{Tail, TailBatch, TailBuilder};
 
@@ -62,11 +64,23 @@ struct State {
     sealed_end: Offset,
     segments: Arc<[Arc<Segment>]>,
     tail: TailBuilder,
-    removed: bool,
+    life: Life,
     /// Where retention may begin, were there no holds.
     retained: Offset,
     /// Views, and the first event that each may still need.
     holds: BTreeMap<ViewId, Offset>,
+}
+
+/// Whether the manifest names what readers see.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Life {
+    /// It does.
+    Open,
+    /// It names the segments of a snapshot, of the checkpoint at this position, which readers do
+    /// not see yet.
+    Replaced(LogPosition),
+    /// There is no manifest any more.
+    Removed,
 }
 
 impl PartitionLog {
@@ -95,7 +109,7 @@ impl PartitionLog {
             sealed_end,
             segments: segments.into(),
             tail: TailBuilder::default(),
-            removed: false,
+            life: Life::Open,
             retained: start,
             holds: BTreeMap::new(),
         };
@@ -235,10 +249,73 @@ impl PartitionLog {
         self.state.lock().held()
     }
 
+    /// Readers see the events of a snapshot from now on, whose checkpoint was installed: its
+    /// segments and no tail. Views that are held stay as they are; files that are in none of them
+    /// and not in the snapshot go.
+    ///
+    /// # Errors
+    /// [`StoreError::Rows`] when the checkpoint it belongs to was not installed, or the log goes on
+    /// behind it: the caller contradicts itself.
+    pub fn install(&self, staged: &Staged) -> Result<(), StoreError> {
+        let mut state = self.state.lock();
+        let latest = match state.life {
+            Life::Replaced(latest) => latest,
+            Life::Open => return Err(self.wrong_install("no checkpoint was installed".into())),
+            Life::Removed => return Err(StoreError::Removed { group: self.group }),
+        };
+        if staged.group() != self.group || !staged.is_installed() {
+            return Err(self.wrong_install(format!("{staged:?} was not installed")));
+        }
+        if staged.sealed_end() < state.end {
+            let (end, log_end) = (staged.sealed_end(), state.end);
+            return Err(self.wrong_install(format!("it ends at {end}, the log at {log_end}")));
+        }
+        // Another one may have been installed since: until readers see that one, the manifest is
+        // ahead of them.
+        if staged.position() == latest {
+            state.life = Life::Open;
+        }
+        let former = Arc::clone(&state.segments);
+        let ids = |of: &[Arc<Segment>]| of.iter().map(|segment| segment.id).collect();
+        let (before, after): (BTreeSet<_>, BTreeSet<_>) = (ids(&former), ids(staged.segments()));
+        for segment in staged.segments().iter().filter(|new| !before.contains(&new.id)) {
+            self.shared.metrics.segments.raise(1);
+            self.shared.metrics.segment_bytes.raise(segment.file_bytes);
+        }
+        self.change(state, |state| {
+            state.segments = Arc::clone(staged.segments());
+            state.sealed_end = staged.sealed_end();
+            state.end = staged.sealed_end();
+            state.start = state.start.max(staged.start());
+            state.retained = state.retained.max(state.start);
+            state.tail = TailBuilder::default();
+        });
+        // Every file of the snapshot was compared with its checksum.
+        self.damage.store(None);
+        former
+            .iter()
+            .filter(|segment| !after.contains(&segment.id))
+            .for_each(|segment| self.forget(segment));
+        Ok(())
+    }
+
+    /// The manifest is about to name the segments of a snapshot: what readers see is a former state
+    /// until [`PartitionLog::install`]. Under the manifest lock.
+    pub(crate) fn begin_install(&self, position: LogPosition) -> Result<(), StoreError> {
+        let mut state = self.state.lock();
+        match state.life {
+            Life::Open | Life::Replaced(_) => {
+                state.life = Life::Replaced(position);
+                Ok(())
+            }
+            Life::Removed => Err(StoreError::Removed { group: self.group }),
+        }
+    }
+
     /// Nothing is taken in any more; the files go with their last readers.
     pub(crate) fn condemn(&self) {
         let mut state = self.state.lock();
-        state.removed = true;
+        state.life = Life::Removed;
         for segment in state.segments.iter() {
             self.forget(segment);
         }
@@ -304,8 +381,13 @@ impl PartitionLog {
         self.damage.store(Some(Arc::new(place)));
     }
 
-    pub(crate) fn is_removed(&self) -> bool {
-        self.state.lock().removed
+    /// Whether segments may be cut, merged or dropped: readers see what the manifest says.
+    pub(crate) fn check_open(&self) -> Result<(), StoreError> {
+        match self.state.lock().life {
+            Life::Open => Ok(()),
+            Life::Replaced(_) => Err(StoreError::Replaced { group: self.group }),
+            Life::Removed => Err(StoreError::Removed { group: self.group }),
+        }
     }
 
     pub(crate) fn shared(&self) -> &Arc<Shared> {
@@ -314,6 +396,10 @@ impl PartitionLog {
 
     pub(crate) fn wrong_rows(&self, reason: String) -> StoreError {
         StoreError::Rows { group: self.group, action: "take the events", reason }
+    }
+
+    fn wrong_install(&self, reason: String) -> StoreError {
+        StoreError::Rows { group: self.group, action: "show an installed snapshot", reason }
     }
 
     fn change(&self, mut state: MutexGuard<'_, State>, change: impl FnOnce(&mut State)) {

@@ -1,6 +1,6 @@
 //! What the handles and threads of one open store have in common.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
@@ -21,6 +21,7 @@ use crate::options::{SealStep, StoreOptions};
 use crate::partition_log::PartitionLog;
 use crate::removal::Remover;
 use crate::room::Room;
+use crate::snapshot::Staged;
 use crate::views::ViewWrites;
 
 /// See the module. Closed when the last handle is gone.
@@ -36,6 +37,10 @@ pub(crate) struct Shared {
     pub(crate) manifest_thread: Mutex<Option<SyncSender<ManifestWrite>>>,
     /// Every partition log that is open, by group.
     pub(crate) logs: Mutex<BTreeMap<GroupId, Weak<PartitionLog>>>,
+    /// Groups of which a snapshot is being taken in.
+    pub(crate) stagings: Mutex<BTreeSet<GroupId>>,
+    /// Snapshots that are here whole and wait for being installed.
+    pub(crate) staged: Mutex<BTreeMap<GroupId, Staged>>,
     /// What is remembered between two checkpoints of views.
     pub(crate) views: ViewWrites,
     next_segment: AtomicU64,
@@ -72,6 +77,8 @@ impl Shared {
             manifest: Mutex::new(()),
             manifest_thread: Mutex::default(),
             logs: Mutex::default(),
+            stagings: Mutex::default(),
+            staged: Mutex::default(),
             views: ViewWrites::default(),
             next_segment: AtomicU64::new(1),
             _remover: remover,
@@ -107,12 +114,17 @@ impl Shared {
     /// Adds the segment counter and writes a manifest batch. A failure is final, as in the log
     /// writer: what the database holds after it is not known.
     pub(crate) fn write_manifest(&self, mut batch: WriteBatch) -> Result<(), StoreError> {
-        let next = SegmentId(self.next_segment.load(Ordering::Relaxed));
-        let meta = self.databases.meta();
-        batch.put_cf(meta, keys::counter::NEXT_SEGMENT, keys::counter::encode(next));
+        self.add_counter(&mut batch);
         self.write_in_turn(batch).inspect_err(|error| {
             (self.options.on_fatal)(&error.to_string());
         })
+    }
+
+    /// Adds to a batch which segment ids are not taken yet.
+    pub(crate) fn add_counter(&self, batch: &mut WriteBatch) {
+        let next = SegmentId(self.next_segment.load(Ordering::Relaxed));
+        let meta = self.databases.meta();
+        batch.put_cf(meta, keys::counter::NEXT_SEGMENT, keys::counter::encode(next));
     }
 
     /// Writers of one database wait for each other: were a segment thread, which gives way to all

@@ -24,6 +24,7 @@ use crate::options::StoreOptions;
 use crate::partition_log::PartitionLog;
 use crate::segment::{Segment, SegmentThreads, SegmentWriter, manifest};
 use crate::shared::Shared;
+use crate::snapshot::take;
 use crate::views::ViewStates;
 
 /// An open data directory. Cheap to clone; closed when the last handle, [`PartitionLog`] and view
@@ -105,7 +106,8 @@ impl Store {
         groups(&self.shared)
     }
 
-    /// Adds groups with nothing in them; those that are there already stay as they are.
+    /// Adds groups with nothing in them; those that are there already stay as they are. One that
+    /// was here before begins with the term and the vote it left with.
     ///
     /// # Errors
     /// When the database cannot be read or written.
@@ -132,8 +134,10 @@ impl Store {
         self.create_groups(&[group], members)
     }
 
-    /// Removes a group with everything stored of it. Its replica must be gone: nothing of the group
-    /// may be with the log writer. Readers that pinned its segments keep them until they are done.
+    /// Removes a group with everything stored of it but its term and vote: a replica that comes
+    /// back later begins with them, so that it never votes twice in a term. Its replica must be
+    /// gone: nothing of the group may be with the log writer. Readers that pinned its segments keep
+    /// them until they are done.
     ///
     /// # Errors
     /// When the database cannot be read or written.
@@ -147,8 +151,10 @@ impl Store {
             }
             remove_rows(shared, group)?;
         }
+        self.unstage(group);
         checkpoints::clear(shared, group, None)?;
         let dir = shared.segment_dir(group);
+        take::clear_group(&dir)?;
         if log.is_none() && dir.exists() {
             std::fs::remove_dir_all(&dir).map_err(StoreError::io("remove", &dir))?;
         }
@@ -324,7 +330,11 @@ fn load_segments(
     Ok(segments)
 }
 
-fn manifest_rows(shared: &Shared, group: GroupId) -> Result<Vec<(SegmentId, Vec<u8>)>, StoreError> {
+/// The rows of a group's segments, as stored.
+pub(crate) fn manifest_rows(
+    shared: &Shared,
+    group: GroupId,
+) -> Result<Vec<(SegmentId, Vec<u8>)>, StoreError> {
     let first = keys::segment::encode(group, SegmentId(0));
     let last = keys::segment::encode(group, SegmentId(u64::MAX));
     let after = [&last[..], &[0]].concat();
@@ -348,9 +358,22 @@ fn remove_rows(shared: &Shared, group: GroupId) -> Result<(), StoreError> {
     while let Some((key, _)) = rows.next()? {
         batch.delete_cf(log, key);
     }
-    batch.delete_cf(meta, keys::hard_state::key(group));
+    keep_vote(shared, group, &mut batch)?;
     batch.delete_cf(meta, keys::replica::key(group));
     shared.write_manifest(batch)
+}
+
+/// What is left of the hard state when its group is removed: there is no log any more that anything
+/// in it could be committed.
+fn keep_vote(shared: &Shared, group: GroupId, batch: &mut WriteBatch) -> Result<(), StoreError> {
+    let key = keys::hard_state::key(group);
+    let Some(stored) = shared.databases.get_meta(&key)? else { return Ok(()) };
+    // One that cannot be read stays: a replica that does not know its vote must not come back.
+    if let Ok(state) = keys::hard_state::decode(&stored) {
+        let left = HardState { commit: Index(0), ..state };
+        batch.put_cf(shared.databases.meta(), key, keys::hard_state::encode(&left));
+    }
+    Ok(())
 }
 
 /// Removes what a crash left: files and checkpoints that nothing points to.

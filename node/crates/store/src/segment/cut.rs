@@ -24,7 +24,7 @@ use crate::checkpoints;
 use crate::error::StoreError;
 use crate::files;
 use crate::keys;
-use crate::keys::replica::CheckpointStamp;
+use crate::keys::replica::{CheckpointStamp, ReplicaRow};
 use crate::options::SealStep;
 use crate::partition_log::PartitionLog;
 use crate::shared::Shared;
@@ -52,14 +52,12 @@ pub(crate) fn cut(
     end: Offset,
 ) -> Result<Index, StoreError> {
     let shared = log.shared();
-    if log.is_removed() {
-        return Err(StoreError::Removed { group: log.group() });
-    }
+    log.check_open()?;
     if let Some(index) = truncated_already(shared, log.group(), checkpoint)? {
         return Ok(index);
     }
     let segment = write_tail(log, end)?;
-    let truncated = truncate(shared, log.group(), checkpoint, segment.as_deref(), Some(log));
+    let truncated = truncate(shared, log.group(), checkpoint, segment.as_ref(), Some(log));
     let sealed = truncated.inspect_err(|_| {
         segment.iter().for_each(|segment| segment.condemn());
     })?;
@@ -67,9 +65,8 @@ pub(crate) fn cut(
         shared.metrics.segments_cut.increment();
         shared.metrics.events_sealed.add(segment.event_count());
     }
-    log.publish_cut(segment);
     shared.reach(SealStep::Published);
-    checkpoints::clear(shared, log.group(), Some(sealed))?;
+    checkpoints::clear_former(shared, log.group())?;
     Ok(sealed)
 }
 
@@ -83,7 +80,7 @@ pub(crate) fn checkpoint_only(
         return Ok(index);
     }
     let index = truncate(shared, group, checkpoint, None, None)?;
-    checkpoints::clear(shared, group, Some(index))?;
+    checkpoints::clear_former(shared, group)?;
     Ok(index)
 }
 
@@ -102,18 +99,24 @@ fn truncate(
     shared: &Shared,
     group: GroupId,
     checkpoint: &Checkpoint,
-    segment: Option<&Segment>,
+    segment: Option<&Arc<Segment>>,
     log: Option<&PartitionLog>,
 ) -> Result<Index, StoreError> {
     let stamp = checkpoints::write(shared, group, checkpoint)?;
     shared.reach(SealStep::CheckpointWritten);
     let _manifest = shared.manifest.lock();
-    if log.is_some_and(PartitionLog::is_removed) {
-        return Err(StoreError::Removed { group });
+    log.map_or(Ok(()), PartitionLog::check_open)?;
+    let row = shared.replica_row(group)?;
+    if checkpoint.position.index <= row.truncated.index {
+        return Err(StoreError::Replaced { group });
     }
-    let batch = truncation(shared, group, checkpoint, stamp, segment)?;
+    let batch = truncation(shared, group, row, checkpoint, stamp, segment.map(AsRef::as_ref))?;
     shared.write_manifest(batch)?;
     shared.reach(SealStep::ManifestWritten);
+    // Still under the lock: whoever holds it finds views and manifest alike.
+    if let Some(log) = log {
+        log.publish_cut(segment.cloned());
+    }
     Ok(checkpoint.position.index)
 }
 
@@ -121,13 +124,13 @@ fn truncate(
 fn truncation(
     shared: &Shared,
     group: GroupId,
+    mut row: ReplicaRow,
     checkpoint: &Checkpoint,
     stamp: CheckpointStamp,
     segment: Option<&Segment>,
 ) -> Result<WriteBatch, StoreError> {
     let (log, meta) = (shared.databases.log(), shared.databases.meta());
     let mut batch = WriteBatch::default();
-    let mut row = shared.replica_row(group)?;
     let mut gone = row.truncated.index;
     while gone < checkpoint.position.index {
         gone = gone.next();

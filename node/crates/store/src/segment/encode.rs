@@ -4,7 +4,7 @@
 
 use std::cmp::Ordering;
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::ops::Range;
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
@@ -180,6 +180,24 @@ impl Running {
 impl CheckedFile {
     pub(crate) fn new(file: File) -> CheckedFile {
         CheckedFile { file, hasher: crc32fast::Hasher::new(), bytes: 0, handed_over: 0..0 }
+    }
+
+    /// A file that may be there already, to go on at its end. Reads what it holds.
+    pub(crate) fn resume(path: &Path) -> io::Result<CheckedFile> {
+        let mut file = File::options().read(true).append(true).create(true).open(path)?;
+        let mut hasher = crc32fast::Hasher::new();
+        let mut buffer = vec![0; 1 << 20];
+        let mut bytes = 0;
+        loop {
+            match file.read(&mut buffer)? {
+                0 => break,
+                count => {
+                    hasher.update(&buffer[..count]);
+                    bytes += count as u64;
+                }
+            }
+        }
+        Ok(CheckedFile { file, hasher, bytes, handed_over: bytes..bytes })
     }
 
     /// Has the disk begin with the new bytes, once it is done with those before: never more than

@@ -104,8 +104,6 @@ pub(crate) fn merge_once(log: &PartitionLog, stopping: &AtomicBool) -> Result<bo
         output.condemn();
         return Ok(false);
     }
-    shared.reach(SealStep::MergeManifestWritten);
-    log.publish_merge(inputs, output);
     shared.metrics.merges.increment();
     shared.metrics.segments_merged.add(inputs.len() as u64);
     Ok(true)
@@ -115,7 +113,7 @@ pub(crate) fn merge_once(log: &PartitionLog, stopping: &AtomicBool) -> Result<bo
 pub(crate) fn expire(log: &PartitionLog) -> Result<bool, StoreError> {
     let shared = log.shared();
     let _manifest = shared.manifest.lock();
-    if log.is_removed() {
+    if log.check_open().is_err() {
         return Ok(false);
     }
     let view = log.view();
@@ -135,7 +133,7 @@ pub(crate) fn expire(log: &PartitionLog) -> Result<bool, StoreError> {
     Ok(true)
 }
 
-/// Writes the manifest, unless an input is gone by now.
+/// Writes the manifest and shows readers what it says, unless an input is gone by now.
 fn swap(
     log: &PartitionLog,
     inputs: &[Arc<Segment>],
@@ -143,9 +141,12 @@ fn swap(
 ) -> Result<bool, StoreError> {
     let shared = log.shared();
     let _manifest = shared.manifest.lock();
+    if log.check_open().is_err() {
+        return Ok(false);
+    }
     let view = log.view();
     let there = |input: &Arc<Segment>| view.segments.iter().any(|other| other.id == input.id);
-    if log.is_removed() || !inputs.iter().all(there) {
+    if !inputs.iter().all(there) {
         return Ok(false);
     }
     let meta = shared.databases.meta();
@@ -155,6 +156,8 @@ fn swap(
     }
     batch.put_cf(meta, keys::segment::encode(log.group(), output.id), manifest::encode(output));
     shared.write_manifest(batch)?;
+    shared.reach(SealStep::MergeManifestWritten);
+    log.publish_merge(inputs, Arc::clone(output));
     Ok(true)
 }
 

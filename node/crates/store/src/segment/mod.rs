@@ -34,8 +34,10 @@ pub(crate) use threads::SegmentThreads;
 pub use threads::{SegmentBusy, SegmentWriter};
 
 use crate::error::StoreError;
+use crate::files;
 use crate::removal;
 use crate::shared::Shared;
+use crate::snapshot::take;
 
 /// Length of what ends every Parquet file: the length of the footer and the magic.
 const TRAILER_BYTES: u64 = 8;
@@ -170,6 +172,11 @@ impl Segment {
         self.condemned.store(true, Ordering::Release);
     }
 
+    /// The manifest names it: undoes [`Segment::condemn`].
+    pub(crate) fn keep(&self) {
+        self.condemned.store(false, Ordering::Release);
+    }
+
     pub(crate) fn corrupt(&self, reason: &str) -> StoreError {
         let place = format!("{} of {}: {reason}", self.path.display(), self.id);
         StoreError::corrupt(self.group, "a segment", place)
@@ -227,21 +234,26 @@ pub(crate) fn file_name(id: SegmentId) -> String {
 }
 
 /// Removes files that no manifest row names: what a crash left between writing a file and the
-/// manifest, or between the manifest and unlinking.
+/// manifest, or between the manifest and unlinking. Files on their way in stay where they can
+/// serve.
 pub(crate) fn clear_files(
     shared: &Shared,
     known: &BTreeMap<GroupId, BTreeSet<SegmentId>>,
 ) -> Result<(), StoreError> {
     let root = shared.dir.join("segments");
     let none = BTreeSet::new();
-    for dir in list(&root)? {
+    for dir in files::list(&root)? {
         if !dir.is_dir() {
             tracing::warn!(path = %dir.display(), "a file that is not ours; left alone");
             continue;
         }
         let group = name(&dir).parse().ok().map(GroupId);
         let ids = group.and_then(|group| known.get(&group));
-        for path in list(&dir)? {
+        for path in files::list(&dir)? {
+            if take::is_incoming(&path) {
+                take::clear_at_start(&path, ids.is_some())?;
+                continue;
+            }
             let id = name(&path).strip_suffix(".parquet").and_then(|id| id.parse().ok());
             if let Some(id) = id {
                 shared.skip_segment_ids(SegmentId(id));
@@ -257,15 +269,6 @@ pub(crate) fn clear_files(
         }
     }
     Ok(())
-}
-
-fn list(dir: &Path) -> Result<Vec<PathBuf>, StoreError> {
-    let mut paths = Vec::new();
-    for entry in std::fs::read_dir(dir).map_err(StoreError::io("list", dir))? {
-        paths.push(entry.map_err(StoreError::io("list", dir))?.path());
-    }
-    paths.sort();
-    Ok(paths)
 }
 
 fn name(path: &Path) -> &str {

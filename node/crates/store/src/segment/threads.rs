@@ -262,7 +262,7 @@ fn watch<T>(shared: &Shared, group: &GroupId, result: &Result<T, StoreError>) {
 }
 
 /// A sync that failed for another reason than a full disk says that the disk cannot be relied on.
-fn end_if_sync_failed(shared: &Shared, error: &StoreError) {
+pub(crate) fn end_if_sync_failed(shared: &Shared, error: &StoreError) {
     if let StoreError::Io { action: "sync" | "sync directory", .. } = error
         && !error.is_full()
     {

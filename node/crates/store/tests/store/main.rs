@@ -1,11 +1,13 @@
 //! The store against a real disk: restarts, crashes between two steps, merging, retention, damage,
-//! and what views keep.
+//! snapshots from node to node, and what views keep.
 
 mod crash;
 mod damage;
 mod events;
+mod installing;
 mod merging;
 mod model;
 mod restart;
 mod rig;
+mod snapshots;
 mod views;

@@ -10,7 +10,7 @@ use alluvium_core::replica::{
 use alluvium_store::{Identity, Store, StoreError, SubmitError, WriteTask};
 use bytes::Bytes;
 
-use super::rig::{Counting, GROUP, NODE, Rig, options};
+use super::rig::{Counting, GROUP, NODE, Rig, options, write};
 
 #[test]
 fn everything_acknowledged_is_there_after_a_restart() {
@@ -107,22 +107,36 @@ fn a_removed_group_is_gone() {
     assert_eq!(store.groups().unwrap(), []);
 }
 
-/// Writes as a replica would ask for them, made durable through the log writer.
-fn write(store: &Store, step: Writes) {
-    // Only a replica makes what is held, so one is made to ask for something, and these writes take
-    // the place of what it asked for.
-    let stored = store.load(GroupId(0)).unwrap();
+#[test]
+fn a_replica_that_comes_back_remembers_its_vote() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = Store::open(dir.path(), options()).unwrap();
+    store.create_group(GroupId(0), &Members::of_voters([NODE])).unwrap();
+    let members = Members::of_voters([NODE, NodeId(2), NodeId(3)]);
+    let state = HardState { term: Term(9), vote: Some(NodeId(3)), commit: Index(4) };
+    write(&store, writes(Some(state), entries(1..=6, 9)));
+    let left = HardState { commit: Index(0), ..state };
+    for is_reopened in [false, true, false] {
+        store.remove_group(GroupId(0)).unwrap();
+        assert_eq!(store.groups().unwrap(), []);
+        assert!(matches!(store.load(GroupId(0)), Err(StoreError::UnknownGroup { .. })));
+        if is_reopened {
+            drop(store);
+            store = Store::open(dir.path(), options()).unwrap();
+            assert_eq!(store.groups().unwrap(), []);
+        }
+        store.create_group(GroupId(0), &members).unwrap();
+        let stored = store.load(GroupId(0)).unwrap();
+        assert_eq!(stored.restored.hard_state, left);
+        assert_eq!(stored.restored.truncated, LogPosition::default());
+        assert_eq!(stored.restored.entries, []);
+        assert_eq!(stored.checkpoint, None);
+    }
+    // A replica takes that as what it starts from.
+    let restored = store.load(GroupId(0)).unwrap().restored;
     let config = ReplicaConfig::new(GroupId(0), NODE, 1);
-    let mut replica = Replica::new(config, Counting::default(), stored.restored).unwrap();
-    let effects = replica.step(Input::Campaign);
-    let (sender, durable) = mpsc::channel();
-    let mut writes = effects.writes.unwrap();
-    writes.hard_state = step.hard_state;
-    writes.entries = step.entries;
-    writes.install = step.install;
-    let done = Box::new(move |_, _| sender.send(()).unwrap());
-    store.log_writer().submit(WriteTask { writes, held: effects.held, done }).unwrap();
-    durable.recv().unwrap();
+    let replica = Replica::new(config, Counting::default(), restored).unwrap();
+    assert_eq!(replica.status().term, Term(9));
 }
 
 fn entries(indices: std::ops::RangeInclusive<u64>, term: u64) -> Vec<LogEntry> {

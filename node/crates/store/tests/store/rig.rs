@@ -9,6 +9,7 @@ use std::time::Duration;
 use alluvium_core::ids::{GroupId, Index, NodeId, Offset, PartitionNumber, RequestId, StreamId};
 use alluvium_core::replica::{
     CorruptCheckpoint, CorruptCommand, Effects, Input, Machine, Members, Replica, ReplicaConfig,
+    Writes,
 };
 use alluvium_core::schema::{Column, ColumnType, StreamSchema};
 use alluvium_core::stream::{Stream, StreamDefinition};
@@ -158,40 +159,68 @@ impl Rig {
 
     /// Checks that every event from the first kept segment to the end is there once, as written.
     pub fn check(&self) {
-        let view = self.log.view();
-        assert_eq!(view.end, self.replica.machine().end);
-        let mut next = view.segments.first().map_or(view.sealed_end, |segment| segment.first);
-        assert!(next <= view.start.max(next));
-        for segment in view.segments.iter() {
-            assert_eq!(segment.first, next, "segments meet");
-            for batch in segment.read(&schema()).unwrap() {
-                next = check_rows(&batch.unwrap(), next);
-            }
-            assert_eq!(segment.end, next);
-            check_statistics(segment);
-        }
-        assert_eq!(view.sealed_end, next);
-        let mut bytes = 0;
-        for batch in view.tail.iter() {
-            assert_eq!(batch.first, next, "tail batches meet");
-            next = check_rows(&batch.rows, next);
-            bytes += batch.bytes;
-        }
-        assert_eq!(view.end, next);
-        assert_eq!(view.tail_bytes, bytes);
-        assert_eq!(view.tail_oldest.is_some(), view.sealed_end < view.end);
-        let metrics = self.store.metrics();
-        assert_eq!(metrics.tail_bytes.get(), bytes);
-        assert_eq!(metrics.segments.get(), view.segments.len() as u64);
-        let files = self.files();
-        assert_eq!(files.len(), view.segments.len(), "files without a segment: {files:?}");
-        let bytes: u64 = view.segments.iter().map(|segment| segment.file_bytes).sum();
-        assert_eq!(metrics.segment_bytes.get(), bytes);
+        check_log(&self.store, &self.log, self.replica.machine().end);
     }
 
     pub fn files(&self) -> Vec<PathBuf> {
-        files(&self.store.dir().join("segments").join(GROUP.0.to_string()))
+        segment_files(&self.store)
     }
+}
+
+/// Checks that every event from the first kept segment to the end is there once, as written.
+pub fn check_log(store: &Store, log: &PartitionLog, end: Offset) {
+    let view = log.view();
+    assert_eq!(view.end, end);
+    let mut next = view.segments.first().map_or(view.sealed_end, |segment| segment.first);
+    assert!(next <= view.start.max(next));
+    for segment in view.segments.iter() {
+        assert_eq!(segment.first, next, "segments meet");
+        for batch in segment.read(&schema()).unwrap() {
+            next = check_rows(&batch.unwrap(), next);
+        }
+        assert_eq!(segment.end, next);
+        check_statistics(segment);
+    }
+    assert_eq!(view.sealed_end, next);
+    let mut bytes = 0;
+    for batch in view.tail.iter() {
+        assert_eq!(batch.first, next, "tail batches meet");
+        next = check_rows(&batch.rows, next);
+        bytes += batch.bytes;
+    }
+    assert_eq!(view.end, next);
+    assert_eq!(view.tail_bytes, bytes);
+    assert_eq!(view.tail_oldest.is_some(), view.sealed_end < view.end);
+    let metrics = store.metrics();
+    assert_eq!(metrics.tail_bytes.get(), bytes);
+    assert_eq!(metrics.segments.get(), view.segments.len() as u64);
+    let files = segment_files(store);
+    assert_eq!(files.len(), view.segments.len(), "files without a segment: {files:?}");
+    let bytes: u64 = view.segments.iter().map(|segment| segment.file_bytes).sum();
+    assert_eq!(metrics.segment_bytes.get(), bytes);
+}
+
+/// Writes as a replica would ask for them, made durable through the log writer.
+pub fn write(store: &Store, step: Writes) {
+    // Only a replica makes what is held, so one is made to ask for something, and these writes take
+    // the place of what it asked for.
+    let restored = store.load(step.group).unwrap().restored;
+    let config = ReplicaConfig::new(step.group, NODE, 1);
+    let mut replica = Replica::new(config, Counting::default(), restored).unwrap();
+    let effects = replica.step(Input::Campaign);
+    let (sender, durable) = mpsc::channel();
+    let mut writes = effects.writes.unwrap();
+    writes.hard_state = step.hard_state;
+    writes.entries = step.entries;
+    writes.install = step.install;
+    let done = Box::new(move |_, _| sender.send(()).unwrap());
+    store.log_writer().submit(WriteTask { writes, held: effects.held, done }).unwrap();
+    durable.recv().unwrap();
+}
+
+/// What lies in the folder of the group's segments.
+pub fn segment_files(store: &Store) -> Vec<PathBuf> {
+    files(&store.dir().join("segments").join(GROUP.0.to_string()))
 }
 
 fn files(dir: &Path) -> Vec<PathBuf> {
