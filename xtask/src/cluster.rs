@@ -14,8 +14,11 @@ pub fn sim(root: &Path, args: &[String]) -> Result<()> {
     run(command.args(args), "sim")
 }
 
-/// Kills a node under load and audits what it kept.
+/// Kills nodes, and cuts links between them, under load, and audits what they kept.
 pub fn chaos(root: &Path, args: &[String]) -> Result<()> {
+    if args.first().is_some_and(|what| what == "cluster") {
+        setup::try_network();
+    }
     with_node(root, "chaos", args)
 }
 

@@ -32,6 +32,7 @@ cargo xtask COMMAND
   sim [--seed N | --seeds A..B]   simulated clusters, each from one seed
   chaos node [--rounds N]         kill -9 under load, then audit
   chaos views [--events N]        the same, with views made over history meanwhile
+  chaos cluster [--rounds N]      several nodes: kills, pauses and network splits, N of each
   bench [ARGUMENTS]               the figures of docs/BENCHMARKS.md
 ";
 

@@ -1,5 +1,5 @@
 //! What a build needs beside a Rust toolchain: a C++ compiler and libclang (RocksDB's bindings are
-//! generated at build time), and rustfmt and clippy for the checks.
+//! generated at build time), rustfmt and clippy for the checks, and what cuts links between nodes.
 //!
 //! Installs what is missing where that takes no password; else says exactly what to install.
 
@@ -26,6 +26,27 @@ pub fn ensure_build() -> Result<()> {
         bail!("libclang-dev is installed, but no libclang*.so was found: set LIBCLANG_PATH");
     }
     Ok(())
+}
+
+/// Sees to it that tests of clusters can cut links between nodes, where that is possible at all.
+///
+/// Without it these tests say what they leave out, so nothing here is an error.
+pub fn try_network() {
+    let mut missing = Vec::new();
+    for (program, args, package) in
+        [("ip", ["netns", "list"].as_slice(), "iproute2"), ("nft", &["--version"], "nftables")]
+    {
+        if !runs(program, args) {
+            missing.push(package);
+        }
+    }
+    if missing.is_empty() {
+        return;
+    }
+    println!("missing, to cut links between nodes: {}", missing.join(", "));
+    if let Err(error) = install(&missing) {
+        println!("tests that cut links will be left out: {error:#}");
+    }
 }
 
 /// Sees to it that rustfmt and clippy are there.

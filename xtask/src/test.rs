@@ -60,7 +60,7 @@ const STEPS: [Step; 15] = [
     Step { name: "store", weight: Weight::Heavy, run: |root| built(root, "alluvium-store") },
     Step { name: "query", weight: Weight::Heavy, run: |root| built(root, "alluvium-query") },
     Step { name: "node", weight: Weight::Heavy, run: |root| built(root, "alluvium") },
-    Step { name: "e2e", weight: Weight::Heavy, run: |root| built(root, "cluster-e2e") },
+    Step { name: "e2e", weight: Weight::Heavy, run: e2e },
 ];
 
 /// What to run.
@@ -192,6 +192,12 @@ fn built(root: &Path, name: &str) -> Result<Counts> {
         counts.add(counted(&mut command)?);
     }
     Ok(counts)
+}
+
+/// Real processes, with network namespaces where this machine has them.
+fn e2e(root: &Path) -> Result<Counts> {
+    setup::try_network();
+    built(root, "cluster-e2e")
 }
 
 /// A test program as cargo built it.

@@ -142,7 +142,7 @@ impl Run<'_> {
                 match opened {
                     Ok(()) => producer.run(&client, &shared, Until::Killed).await,
                     Err(status) => shared.unless_killed(&status, "OpenProducer"),
-                }
+                };
                 Some(producer)
             });
         }

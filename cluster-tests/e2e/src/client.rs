@@ -4,6 +4,7 @@
 
 use std::future::Future;
 use std::io::Cursor;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use alluvium_proto::v1;
@@ -25,6 +26,9 @@ use tonic::{Status, Streaming};
 /// No call of these tests may hang: longer than any honest answer takes on a busy machine.
 pub const CALL_WAIT_MAX: Duration = Duration::from_secs(120);
 
+/// Begins what is said of a call that was given up.
+const SILENCE: &str = "no answer within";
+
 /// Answers of audits and benchmarks stay far below this.
 const ANSWER_BYTES_MAX: usize = 256 << 20;
 
@@ -35,6 +39,26 @@ const WINDOW_BYTES: u32 = 8 << 20;
 #[derive(Clone, Debug)]
 pub struct Client {
     channel: Channel,
+    call_wait_max: Duration,
+}
+
+/// How a client reaches a node.
+#[derive(Clone, Copy, Debug)]
+pub struct Reach {
+    /// How long a connection may take to be made.
+    pub connect_wait_max: Duration,
+    /// How long a call may take, or one answer of a call with several. Whoever waits less than
+    /// [`CALL_WAIT_MAX`] has other nodes to go to: what is not answered in time is lost to it.
+    pub call_wait_max: Duration,
+    /// The address to speak from, where this process has several.
+    pub from: Option<IpAddr>,
+}
+
+impl Default for Reach {
+    fn default() -> Reach {
+        let connect_wait_max = Duration::from_secs(10);
+        Reach { connect_wait_max, call_wait_max: CALL_WAIT_MAX, from: None }
+    }
 }
 
 /// A stream of appends: requests go in, answers come out in the same order.
@@ -44,12 +68,21 @@ pub struct AppendStream {
     pub requests: mpsc::Sender<v1::AppendRequest>,
     /// In the order of the requests.
     pub answers: Streaming<v1::AppendStreamResponse>,
+    wait_max: Duration,
+}
+
+impl AppendStream {
+    /// The next answer; `None` when the node has ended the call.
+    pub async fn answer(&mut self) -> Result<Option<v1::AppendStreamResponse>, Status> {
+        bounded(self.wait_max, self.answers.message()).await
+    }
 }
 
 /// A view that is followed.
 #[derive(Debug)]
 pub struct Subscription {
     parts: Streaming<v1::SubscribeResponse>,
+    wait_max: Duration,
 }
 
 /// What a query answered.
@@ -66,13 +99,23 @@ pub struct Answer {
 impl Client {
     /// Connects to `HOST:PORT`.
     pub async fn connect(address: &str) -> Result<Client> {
+        Client::connect_with(address, &Reach::default()).await
+    }
+
+    /// Connects to `HOST:PORT` in this way.
+    pub async fn connect_with(address: &str, reach: &Reach) -> Result<Client> {
         let endpoint = Endpoint::from_shared(format!("http://{address}"))?
-            .connect_timeout(Duration::from_secs(10))
+            .connect_timeout(reach.connect_wait_max)
+            .local_address(reach.from)
             .tcp_nodelay(true)
             .initial_stream_window_size(WINDOW_BYTES)
             .initial_connection_window_size(WINDOW_BYTES);
         let channel = endpoint.connect().await.with_context(|| format!("connect to {address}"))?;
-        Ok(Client { channel })
+        Ok(Client { channel, call_wait_max: reach.call_wait_max })
+    }
+
+    async fn bounded<T>(&self, call: impl Future<Output = Result<T, Status>>) -> Result<T, Status> {
+        bounded(self.call_wait_max, call).await
     }
 
     fn ingest(&self) -> IngestClient<Channel> {
@@ -87,21 +130,22 @@ impl Client {
     ) -> Result<v1::OpenProducerResponse, Status> {
         let request = v1::OpenProducerRequest { name: name.into(), stream: stream.into() };
         let mut ingest = self.ingest();
-        Ok(bounded(ingest.open_producer(request)).await?.into_inner())
+        Ok(self.bounded(ingest.open_producer(request)).await?.into_inner())
     }
 
     /// Appends one batch and waits for its ack.
     pub async fn append(&self, request: v1::AppendRequest) -> Result<v1::AppendResponse, Status> {
         let mut ingest = self.ingest();
-        Ok(bounded(ingest.append(request)).await?.into_inner())
+        Ok(self.bounded(ingest.append(request)).await?.into_inner())
     }
 
     /// Opens a stream of appends with room for `waiting_max` requests that were not sent yet.
     pub async fn append_stream(&self, waiting_max: usize) -> Result<AppendStream, Status> {
         let (requests, receiver) = mpsc::channel(waiting_max);
         let mut ingest = self.ingest();
-        let answers = bounded(ingest.append_stream(ReceiverStream::new(receiver))).await?;
-        Ok(AppendStream { requests, answers: answers.into_inner() })
+        let answers = self.bounded(ingest.append_stream(ReceiverStream::new(receiver))).await?;
+        let answers = answers.into_inner();
+        Ok(AppendStream { requests, answers, wait_max: self.call_wait_max })
     }
 
     /// Runs one statement over everything acknowledged.
@@ -132,7 +176,7 @@ impl Client {
         freshness: Option<v1::query_request::Freshness>,
     ) -> Result<Answer, Status> {
         let request = v1::QueryRequest { sql: sql.into(), freshness, timeout_ms: 0 };
-        bounded(self.run(request)).await
+        self.bounded(self.run(request)).await
     }
 
     async fn run(&self, request: v1::QueryRequest) -> Result<Answer, Status> {
@@ -165,7 +209,7 @@ impl Client {
     ) -> Result<(Vec<serde_json::Value>, v1::Frontier), Status> {
         let mut client = QueryClient::new(self.channel.clone());
         let request = v1::LookupRequest { json_rows: true, ..request };
-        let found = bounded(client.lookup(request)).await?.into_inner();
+        let found = self.bounded(client.lookup(request)).await?.into_inner();
         let broken = || Status::data_loss("a lookup without rows or frontier");
         let Some(v1::lookup_response::Rows::Json(rows)) = found.rows else {
             return Err(broken());
@@ -180,14 +224,14 @@ impl Client {
     pub async fn subscribe(&self, request: v1::SubscribeRequest) -> Result<Subscription, Status> {
         let mut client =
             QueryClient::new(self.channel.clone()).max_decoding_message_size(ANSWER_BYTES_MAX);
-        let parts = bounded(client.subscribe(request)).await?.into_inner();
-        Ok(Subscription { parts })
+        let parts = self.bounded(client.subscribe(request)).await?.into_inner();
+        Ok(Subscription { parts, wait_max: self.call_wait_max })
     }
 
     /// How the node is.
     pub async fn status(&self) -> Result<v1::StatusResponse, Status> {
         let mut admin = AdminClient::new(self.channel.clone());
-        Ok(bounded(admin.status(v1::StatusRequest {})).await?.into_inner())
+        Ok(self.bounded(admin.status(v1::StatusRequest {})).await?.into_inner())
     }
 }
 
@@ -195,7 +239,7 @@ impl Subscription {
     /// The next batch of changes, and where to go on once it is taken in.
     pub async fn next(&mut self) -> Result<(Vec<RecordBatch>, Option<v1::Frontier>), Status> {
         loop {
-            let Some(response) = bounded(self.parts.message()).await? else {
+            let Some(response) = bounded(self.wait_max, self.parts.message()).await? else {
                 return Err(Status::unavailable("the subscription ended"));
             };
             match response.part {
@@ -318,6 +362,11 @@ pub fn is_lost(status: &Status) -> bool {
     matches!(status.code(), Code::Unavailable | Code::Unknown | Code::Cancelled | Code::Internal)
 }
 
+/// Whether the call was given up because no answer came in time.
+pub fn is_silence(status: &Status) -> bool {
+    status.message().starts_with(SILENCE)
+}
+
 fn read_ipc(bytes: &Bytes) -> Result<(SchemaRef, Vec<RecordBatch>), Status> {
     let broken = |error| Status::data_loss(format!("an answer is not Arrow: {error}"));
     let reader = StreamReader::try_new(Cursor::new(bytes), None).map_err(broken)?;
@@ -326,7 +375,15 @@ fn read_ipc(bytes: &Bytes) -> Result<(SchemaRef, Vec<RecordBatch>), Status> {
     Ok((schema, batches))
 }
 
-async fn bounded<T>(call: impl Future<Output = Result<T, Status>>) -> Result<T, Status> {
-    let waited = tokio::time::timeout(CALL_WAIT_MAX, call).await;
-    waited.unwrap_or_else(|_| Err(Status::deadline_exceeded("the call hangs")))
+async fn bounded<T>(
+    wait_max: Duration,
+    call: impl Future<Output = Result<T, Status>>,
+) -> Result<T, Status> {
+    let waited = tokio::time::timeout(wait_max, call).await;
+    waited.unwrap_or_else(|_| {
+        if wait_max < CALL_WAIT_MAX {
+            return Err(Status::unavailable(format!("{SILENCE} {wait_max:?}")));
+        }
+        Err(Status::deadline_exceeded("the call hangs"))
+    })
 }

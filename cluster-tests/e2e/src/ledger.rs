@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use alluvium_proto::v1;
 
+use crate::history::History;
 use crate::rows;
 
 /// Which batch: producer number and sequence.
@@ -26,6 +27,8 @@ pub struct Ledger {
     pub duplicates: u64,
     // The latest acknowledged end of each partition.
     frontier: BTreeMap<u32, u64>,
+    /// In which order all of it happened, where reads are compared with it.
+    pub history: Option<History>,
 }
 
 /// Sums over acknowledged batches.
@@ -56,10 +59,16 @@ impl Ledger {
         if 1 < sent.attempts {
             self.retries += 1;
         }
+        if let Some(history) = &mut self.history {
+            history.sent(id);
+        }
     }
 
     /// Every partition is known to hold the batch, though no ack was seen.
     pub fn held(&mut self, id: BatchId) {
+        if let Some(history) = &mut self.history {
+            history.acked(id, Vec::new());
+        }
         self.mark(id);
     }
 
@@ -81,6 +90,9 @@ impl Ledger {
         }
         if ack.duplicate {
             self.duplicates += 1;
+        }
+        if let Some(history) = &mut self.history {
+            history.acked(id, ack.partitions.clone());
         }
         self.mark(id);
     }

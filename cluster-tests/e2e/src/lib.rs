@@ -8,14 +8,19 @@
 //! In reading order: [`node`] is a process, [`client`] speaks to it, [`rows`] says what the audited
 //! events look like, [`ledger`] remembers what was sent and acknowledged, [`load`] sends, [`audit`]
 //! compares, [`chaos`] puts these together under SIGKILL. [`views`] compares views with the stream
-//! they fold, [`chaos_views`] does so under SIGKILL, [`late`] sends events out of order. [`events`]
-//! and [`measure`] serve the benchmarks.
+//! they fold, [`chaos_views`] does so under SIGKILL, [`late`] sends events out of order.
+//! [`cluster`] is several processes that can be cut off from each other, [`history`] decides
+//! whether what their clients saw is linearizable, [`chaos_cluster`] puts these together.
+//! [`events`] and [`measure`] serve the benchmarks.
 
 pub mod audit;
 pub mod chaos;
+pub mod chaos_cluster;
 pub mod chaos_views;
 pub mod client;
+pub mod cluster;
 pub mod events;
+pub mod history;
 pub mod late;
 pub mod ledger;
 pub mod load;

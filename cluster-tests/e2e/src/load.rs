@@ -4,7 +4,7 @@
 //! Invariant: sequences `[first_unacked, next)` were sent and not acknowledged; a stamped producer
 //! never sends anything above them before all of them were sent again.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use alluvium_proto::v1;
@@ -22,7 +22,11 @@ pub struct Shared {
     ledger: Mutex<Ledger>,
     // Set before the kill: from then on a broken connection is expected.
     killing: AtomicBool,
+    // Set at the end of a round: see `Until::Told`.
+    ending: AtomicBool,
     acked_rows: watch::Sender<u64>,
+    // Calls that nobody answered in time.
+    silences: AtomicU64,
     // Rows that may be sent by now; without it, any number.
     allowed: Option<Semaphore>,
 }
@@ -48,6 +52,30 @@ pub enum Until {
     Killed,
     /// When everything sent before is acknowledged.
     Settled,
+    /// When [`Shared::set_ending`] says so: nothing new is sent from then on, and what was sent
+    /// before is acknowledged.
+    Told,
+}
+
+impl Until {
+    fn is_reached(self, shared: &Shared) -> bool {
+        match self {
+            Until::Killed => false,
+            Until::Settled => true,
+            Until::Told => shared.is_ending(),
+        }
+    }
+}
+
+/// How a run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// What it was told to send is acknowledged.
+    Settled,
+    /// The connection broke as expected: there may be more to send.
+    Lost,
+    /// The node answered what it must not, which is a violation by now.
+    Wrong,
 }
 
 /// One producer of one stream.
@@ -87,8 +115,9 @@ impl Shared {
 
     fn with(allowed: Option<Semaphore>) -> Shared {
         let (acked_rows, _) = watch::channel(0);
-        let killing = AtomicBool::new(false);
-        Shared { ledger: Mutex::default(), killing, acked_rows, allowed }
+        let (killing, ending) = (AtomicBool::new(false), AtomicBool::new(false));
+        let (ledger, silences) = (Mutex::default(), AtomicU64::new(0));
+        Shared { ledger, killing, ending, acked_rows, silences, allowed }
     }
 
     /// Lets so many more rows be sent, unless `waiting_max` are allowed and not sent: what was
@@ -119,6 +148,21 @@ impl Shared {
         self.killing.store(killing, Ordering::SeqCst);
     }
 
+    /// Whether a broken connection is expected now.
+    pub fn is_killing(&self) -> bool {
+        self.killing.load(Ordering::SeqCst)
+    }
+
+    /// Says whether a run [`Until::Told`] is to end.
+    pub fn set_ending(&self, ending: bool) {
+        self.ending.store(ending, Ordering::SeqCst);
+    }
+
+    /// Whether a run [`Until::Told`] is to end.
+    pub fn is_ending(&self) -> bool {
+        self.ending.load(Ordering::SeqCst)
+    }
+
     /// Notified with the number of acknowledged rows.
     pub fn watch_acked_rows(&self) -> watch::Receiver<u64> {
         self.acked_rows.subscribe()
@@ -132,20 +176,30 @@ impl Shared {
         self.acked_rows.send_replace(rows);
     }
 
+    /// How many calls nobody answered in time.
+    pub fn silences(&self) -> u64 {
+        self.silences.load(Ordering::SeqCst)
+    }
+
     /// Enters an answer that breaks a promise.
     pub fn violation(&self, text: String) {
         self.ledger().violations.push(text);
     }
 
     /// Enters a failed call as a violation, unless the node was being killed.
-    pub fn unless_killed(&self, status: &Status, what: &str) {
+    pub fn unless_killed(&self, status: &Status, what: &str) -> Ended {
         if let Stopped::Wrong(text) = self.stopped(status) {
             self.violation(format!("{what} fails: {text}"));
+            return Ended::Wrong;
         }
+        Ended::Lost
     }
 
     fn stopped(&self, status: &Status) -> Stopped {
-        let expected = self.killing.load(Ordering::SeqCst);
+        let expected = self.is_killing();
+        if client::is_silence(status) {
+            self.silences.fetch_add(1, Ordering::SeqCst);
+        }
         match status.code() {
             Code::ResourceExhausted => Stopped::Busy,
             _ if client::is_lost(status) && expected => Stopped::Lost,
@@ -231,13 +285,12 @@ impl Producer {
     }
 
     /// Sends until the connection breaks or `until` holds.
-    pub async fn run(&mut self, client: &Client, shared: &Shared, until: Until) {
+    pub async fn run(&mut self, client: &Client, shared: &Shared, until: Until) -> Ended {
         if !self.is_open
             && self.mode != Mode::Unstamped
             && let Err(status) = self.open(client, shared).await
         {
-            shared.unless_killed(&status, "OpenProducer");
-            return;
+            return shared.unless_killed(&status, "OpenProducer");
         }
         let mut retry = tokio::time::interval(std::time::Duration::from_millis(5));
         loop {
@@ -249,13 +302,14 @@ impl Producer {
                 Mode::Unstamped => self.run_unstamped(client, shared, until).await,
             };
             match stopped {
-                Ok(()) | Err(Stopped::Lost) => return,
+                Ok(()) => return Ended::Settled,
+                Err(Stopped::Lost) => return Ended::Lost,
                 Err(Stopped::Busy) => {
                     retry.tick().await;
                 }
                 Err(Stopped::Wrong(text)) => {
                     shared.violation(format!("producer {}: {text}", self.number));
-                    return;
+                    return Ended::Wrong;
                 }
             }
         }
@@ -269,7 +323,7 @@ impl Producer {
     ) -> Result<(), Stopped> {
         loop {
             if self.first_unacked == self.next {
-                if until == Until::Settled {
+                if until.is_reached(shared) {
                     return Ok(());
                 }
                 self.next += 1;
@@ -300,7 +354,7 @@ impl Producer {
         loop {
             while sent_end < self.first_unacked + window {
                 if sent_end == self.next {
-                    if until == Until::Settled {
+                    if until.is_reached(shared) {
                         break;
                     }
                     self.next += 1;
@@ -316,7 +370,7 @@ impl Producer {
             if self.first_unacked == self.next {
                 return Ok(());
             }
-            let answer = stream.answers.message().await.map_err(stopped)?;
+            let answer = stream.answer().await.map_err(stopped)?;
             let ended = || Status::unavailable("the node ended the call");
             match answer.and_then(|response| response.answer) {
                 Some(v1::append_stream_response::Answer::Ack(ack)) => {
@@ -338,11 +392,8 @@ impl Producer {
         shared: &Shared,
         until: Until,
     ) -> Result<(), Stopped> {
-        if until == Until::Settled {
-            // What failed was given up.
-            return Ok(());
-        }
-        loop {
+        // What failed was given up: nothing is left to settle.
+        while !until.is_reached(shared) {
             let sequence = self.next;
             self.next += 1;
             self.first_unacked = self.next;
@@ -352,6 +403,7 @@ impl Producer {
             let ack = answer.map_err(|status| shared.stopped(&status))?;
             shared.acked((self.number, sequence), &ack);
         }
+        Ok(())
     }
 
     fn request(&self, sequence: u64) -> v1::AppendRequest {

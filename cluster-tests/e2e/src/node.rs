@@ -26,6 +26,19 @@ pub struct NodeOptions {
     pub settings: Vec<(String, String)>,
     /// Where the data lies. `None`: a temporary directory that goes with the [`Node`].
     pub data_dir: Option<PathBuf>,
+    /// Where it listens. `None`: on free ports of loopback, others at each start.
+    pub place: Option<Place>,
+    /// Further words after `start`, for example `--name n2`.
+    pub flags: Vec<String>,
+}
+
+/// Where a node stands, the same at each start.
+#[derive(Clone, Debug)]
+pub struct Place {
+    /// The network namespace that has the addresses. `None`: this process's.
+    pub namespace: Option<String>,
+    /// What it listens on.
+    pub addresses: Addresses,
 }
 
 impl NodeOptions {
@@ -40,6 +53,18 @@ impl NodeOptions {
         self.data_dir = Some(dir.to_owned());
         self
     }
+
+    /// Listens there.
+    pub fn place(mut self, place: Place) -> NodeOptions {
+        self.place = Some(place);
+        self
+    }
+
+    /// Adds one word after `start`.
+    pub fn flag(mut self, flag: impl Into<String>) -> NodeOptions {
+        self.flags.push(flag.into());
+        self
+    }
 }
 
 /// What the ready file says.
@@ -47,8 +72,12 @@ impl NodeOptions {
 pub struct Addresses {
     /// gRPC, for clients.
     pub client: String,
+    /// gRPC, for other nodes.
+    pub peer: String,
     /// Health and metrics.
     pub http: String,
+    /// PostgreSQL's protocol.
+    pub pg: String,
 }
 
 /// A process, or the directory of one that was killed.
@@ -68,7 +97,9 @@ pub struct Node {
 #[derive(Debug)]
 struct Running {
     child: Child,
-    addresses: Addresses,
+    launched_at: Instant,
+    // Known from the start where the options say them, else once it is ready.
+    addresses: Option<Addresses>,
 }
 
 impl Node {
@@ -102,17 +133,32 @@ impl Node {
         self.options.settings = settings;
     }
 
-    /// Starts the stopped node again on its directory.
+    /// Starts the stopped node again on its directory and waits until it is ready.
     pub async fn restart(&mut self) -> Result<()> {
+        self.launch()?;
+        self.wait_ready().await
+    }
+
+    /// Starts the stopped node and waits for nothing.
+    pub fn launch(&mut self) -> Result<()> {
         if self.running.is_some() {
             bail!("the node runs already");
         }
-        let begun = Instant::now();
-        let mut child = self.spawn()?;
-        match self.wait_ready(&mut child).await {
+        let launched_at = Instant::now();
+        let child = self.spawn()?;
+        let addresses = self.options.place.as_ref().map(|place| place.addresses.clone());
+        self.running = Some(Running { child, launched_at, addresses });
+        Ok(())
+    }
+
+    /// Waits until a launched node says that it is ready. One that fails to is killed.
+    pub async fn wait_ready(&mut self) -> Result<()> {
+        let mut running = self.running.take().context("the node does not run")?;
+        match self.read_ready_file(&mut running.child).await {
             Ok(addresses) => {
-                self.started_in = begun.elapsed();
-                self.running = Some(Running { child, addresses });
+                self.started_in = running.launched_at.elapsed();
+                running.addresses = Some(addresses);
+                self.running = Some(running);
                 Ok(())
             }
             Err(error) => Err(error.context(format!("the node's log ends:\n{}", self.log_end()))),
@@ -146,15 +192,30 @@ impl Node {
         }
         let log = std::fs::OpenOptions::new().create(true).append(true).open(&self.log_file)?;
         let binary = binary()?;
-        let mut command = Command::new(&binary);
+        let mut command = match self.namespace() {
+            // Becomes the node: the process id stays.
+            Some(namespace) => {
+                let mut command = Command::new("ip");
+                command.args(["netns", "exec", namespace]).arg(&binary);
+                command
+            }
+            None => Command::new(&binary),
+        };
+        command.arg("start").arg("--data-dir").arg(&self.data_dir);
+        let free = || "127.0.0.1:0".to_owned();
+        let listen = self.options.place.as_ref().map(|place| place.addresses.clone());
+        let listen = listen.unwrap_or_else(|| Addresses {
+            client: free(),
+            peer: free(),
+            http: free(),
+            pg: free(),
+        });
         command
-            .arg("start")
-            .arg("--data-dir")
-            .arg(&self.data_dir)
-            .args(["--listen", "127.0.0.1:0", "--peer-listen", "127.0.0.1:0"])
-            .args(["--http-listen", "127.0.0.1:0", "--pg-listen", "127.0.0.1:0"])
+            .args(["--listen", &listen.client, "--peer-listen", &listen.peer])
+            .args(["--http-listen", &listen.http, "--pg-listen", &listen.pg])
             .arg("--ready-file")
             .arg(&self.ready_file)
+            .args(&self.options.flags)
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)
@@ -167,7 +228,11 @@ impl Node {
         command.spawn().with_context(|| format!("start {}", binary.display()))
     }
 
-    async fn wait_ready(&self, child: &mut Child) -> Result<Addresses> {
+    fn namespace(&self) -> Option<&str> {
+        self.options.place.as_ref()?.namespace.as_deref()
+    }
+
+    async fn read_ready_file(&self, child: &mut Child) -> Result<Addresses> {
         let deadline = Instant::now() + READY_WAIT_MAX;
         let mut poll = tokio::time::interval(READY_POLL);
         while Instant::now() < deadline {
@@ -192,7 +257,27 @@ impl Node {
 
     /// Where the running node listens.
     pub fn addresses(&self) -> Result<&Addresses> {
-        Ok(&self.running.as_ref().context("the node does not run")?.addresses)
+        let running = self.running.as_ref().context("the node does not run")?;
+        running.addresses.as_ref().context("the node is not ready")
+    }
+
+    /// Whether a process was started and not ended from here.
+    pub fn is_running(&self) -> bool {
+        self.running.is_some()
+    }
+
+    /// How the process ended, where it has ended by itself.
+    pub fn has_ended(&mut self) -> Result<Option<ExitStatus>> {
+        match &mut self.running {
+            Some(running) => Ok(running.child.try_wait()?),
+            None => Ok(None),
+        }
+    }
+
+    /// Sends the running process a signal.
+    pub fn signal(&self, signal: Signal) -> Result<()> {
+        let pid = i32::try_from(self.pid()?)?;
+        kill(Pid::from_raw(pid), signal).with_context(|| format!("{signal} to {pid}"))
     }
 
     /// The process id of the running node.
@@ -210,8 +295,7 @@ impl Node {
 
     /// SIGTERM, and waits for the end.
     pub async fn terminate(&mut self, wait_max: Duration) -> Result<ExitStatus> {
-        let pid = i32::try_from(self.pid()?)?;
-        kill(Pid::from_raw(pid), Signal::SIGTERM)?;
+        self.signal(Signal::SIGTERM)?;
         self.wait_end(wait_max).await
     }
 
@@ -281,5 +365,10 @@ pub fn binary() -> Result<PathBuf> {
 fn read_addresses(text: &str) -> Option<Addresses> {
     let value: serde_json::Value = serde_json::from_str(text).ok()?;
     let address = |key: &str| value.get(key)?.as_str().map(str::to_owned);
-    Some(Addresses { client: address("client")?, http: address("http")? })
+    Some(Addresses {
+        client: address("client")?,
+        peer: address("peer")?,
+        http: address("http")?,
+        pg: address("pg")?,
+    })
 }

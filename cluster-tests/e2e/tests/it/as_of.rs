@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use alluvium_proto::v1;
 use cluster_e2e::client::Client;
-use cluster_e2e::load::{Mode, Producer, Shared, Until};
+use cluster_e2e::load::{Ended, Mode, Producer, Shared, Until};
 use cluster_e2e::node::{Node, NodeOptions};
 use cluster_e2e::rows;
 use rand::{Rng, SeedableRng};
@@ -32,7 +32,7 @@ struct Sealed {
 }
 
 /// Eight producers until the set is shut down; what they had in flight then does not matter here.
-async fn ingest(node: &Node, first_number: u32, shared: &std::sync::Arc<Shared>) -> JoinSet<()> {
+async fn ingest(node: &Node, first_number: u32, shared: &std::sync::Arc<Shared>) -> JoinSet<Ended> {
     let mut tasks = JoinSet::new();
     for number in first_number..first_number + 8 {
         let mode = if number % 2 == 0 { Mode::Unary } else { Mode::Pipelined { window: 4 } };

@@ -1,13 +1,14 @@
-//! One node as a process: what it keeps through crashes, what it refuses, how it ends.
+//! Nodes as processes: what they keep through crashes, what they refuse, how they end.
 //!
-//! One binary, because each would link anew. Every test starts its own node on free ports. A test
-//! that the machine does not allow (mounting, tracing) says so on stderr as `skipped: …` and
-//! passes; `xtask test` counts these lines.
+//! One binary, because each would link anew. Every test starts its own nodes on free ports or
+//! addresses. A test that the machine does not allow (mounting, tracing) says so on stderr as
+//! `skipped: …` and passes; `xtask test` counts these lines.
 #![allow(clippy::print_stderr, reason = "tests print seeds and why they were skipped")]
 
 mod as_of;
 mod bad_input;
 mod chaos;
+mod cluster;
 mod damage;
 mod disk;
 mod producers;
