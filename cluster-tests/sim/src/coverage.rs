@@ -63,14 +63,16 @@ pub enum Event {
     ReadAnswered,
     /// A linearizable read refused.
     ReadRefused,
-    /// The voters changed.
-    VotersChanged,
+    /// The members changed.
+    MembersChanged,
+    /// A checkpoint could not be fetched.
+    FetchFailed,
     /// Old events were forgotten.
     Retained,
 }
 
 impl Event {
-    const ALL: [Event; 31] = [
+    const ALL: [Event; 32] = [
         Event::LeaderElected,
         Event::Crash,
         Event::CrashAtWrite,
@@ -100,7 +102,8 @@ impl Event {
         Event::NotOwner,
         Event::ReadAnswered,
         Event::ReadRefused,
-        Event::VotersChanged,
+        Event::MembersChanged,
+        Event::FetchFailed,
         Event::Retained,
     ];
 }

@@ -27,6 +27,8 @@ pub struct Stored {
     pub checkpoint: LogPosition,
     /// The checkpoint.
     pub state: Bytes,
+    /// Where the log of a removed replica of this node ended.
+    pub forgotten: LogPosition,
 }
 
 impl Stored {
@@ -59,6 +61,7 @@ impl Stored {
             members: self.members.clone(),
             truncated: self.truncated,
             entries: self.entries.values().cloned().collect(),
+            forgotten: self.forgotten,
         }
     }
 
@@ -144,7 +147,7 @@ pub enum Op {
 #[derive(Debug)]
 pub enum Then {
     /// The replica waits for it.
-    Release(Writes, Held),
+    Release(Box<Writes>, Held),
     /// The log in memory may be cut.
     Truncate(Index),
     /// Nobody waits.

@@ -1,6 +1,7 @@
 //! What goes wrong in the world, and how it ends.
 
 use alluvium_core::ids::NodeId;
+use alluvium_core::replica::Members;
 
 use crate::coverage::Event;
 use crate::plan::MILLI;
@@ -136,7 +137,7 @@ impl World {
         Ok(())
     }
 
-    /// Whoever leads is asked for other voters.
+    /// Whoever leads is asked for other members.
     pub(crate) fn change(&mut self) -> Result<(), Violation> {
         self.sometime(self.plan.change_every, Happening::Change);
         let leader = self.nodes.iter().find(|node| node.leads()).map(|node| node.id);
@@ -149,11 +150,11 @@ impl World {
             let at = usize::try_from(self.chance.between(0, voters.len() as u64));
             voters.remove(at.expect("a small number"));
         }
-        self.trace.line(self.now, format_args!("{leader} is asked for voters {voters:?}"));
+        self.trace.line(self.now, format_args!("{leader} is asked for members {voters:?}"));
         // Noted now: a step may lead through several sets, of which only the last can be seen
         // after.
         self.voter_sets.insert(voters.clone());
-        self.ask_for_voters(leader, voters)
+        self.ask_for_members(leader, Members::of_voters(voters))
     }
 
     /// The faults end: everybody is up and reaches everybody.

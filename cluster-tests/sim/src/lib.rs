@@ -17,6 +17,7 @@ mod clients;
 pub mod coverage;
 pub mod disk;
 mod faults;
+mod fetch;
 pub mod hash;
 pub mod load;
 pub mod machine;

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use alluvium_core::ids::{GroupId, NodeId, RequestId};
-use alluvium_core::replica::{Input, LogPosition, Machine as _, Replica, ReplicaConfig, Role};
+use alluvium_core::replica::{
+    Fetch, Input, LogPosition, Machine as _, Replica, ReplicaConfig, Role,
+};
 
 use crate::disk::Disk;
 use crate::load::Call;
@@ -54,6 +56,10 @@ pub struct Node {
     pub gathered: Vec<(Call, Vec<Value>)>,
     /// Inputs not taken yet.
     pub inbox: Vec<Input>,
+    /// The fetch under way, with its number.
+    pub fetch: Option<(u64, Fetch)>,
+    /// Whether it offers the next checkpoint to followers.
+    pub offers: bool,
     /// Commands of the machine that the oracle has seen.
     pub witnessed: usize,
 }
@@ -74,6 +80,8 @@ impl Node {
             requests: BTreeMap::new(),
             gathered: Vec::new(),
             inbox: Vec::new(),
+            fetch: None,
+            offers: false,
             witnessed: 0,
         }
     }
@@ -82,10 +90,11 @@ impl Node {
     ///
     /// # Errors
     /// When the replica refuses it: it was written by a replica, so it must be accepted.
-    pub fn start(&mut self, seed: u64) -> Result<(), Violation> {
+    pub fn start(&mut self, seed: u64, retained_bytes_max: u64) -> Result<(), Violation> {
         let machine = Witnessed::restore(&self.disk.stored.state)
             .map_err(|error| Violation::panic(format!("{}: {error}", self.id)))?;
-        let config = ReplicaConfig::new(GROUP, self.id, seed);
+        let mut config = ReplicaConfig::new(GROUP, self.id, seed);
+        config.retained_bytes_max = retained_bytes_max;
         let replica = Replica::new(config, machine, self.disk.stored.restored())
             .map_err(|error| Violation::panic(format!("{}: {error}", self.id)))?;
         self.replica = Some(replica);
@@ -102,6 +111,8 @@ impl Node {
         self.requests.clear();
         self.gathered.clear();
         self.inbox.clear();
+        self.fetch = None;
+        self.offers = false;
     }
 
     /// Whether it leads, as far as it knows.

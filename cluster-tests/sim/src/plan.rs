@@ -51,7 +51,13 @@ pub struct Plan {
     pub slow_sync: u64,
     /// Mean time between two checkpoints of a node.
     pub checkpoint_every: u64,
-    /// Mean time between two changes of voters.
+    /// Usual time of fetching a checkpoint.
+    pub fetch: u64,
+    /// Fetches that fail, of a thousand.
+    pub fetch_loss: u64,
+    /// Size of the log kept in memory for followers behind it.
+    pub retained: u64,
+    /// Mean time between two changes of members.
     pub change_every: u64,
     /// How far a node's clock is off, at most.
     pub skew: u64,
@@ -100,6 +106,7 @@ impl Plan {
         let reopen_every = maybe(2 * SECOND, 10 * SECOND);
         let drain = maybe(MILLI / 10, 5 * MILLI);
         let change_every = maybe(2 * SECOND, 8 * SECOND);
+        let fetch_loss = maybe(50, 500);
         Plan {
             faults_end: chance.between(20 * SECOND, 90 * SECOND),
             loss,
@@ -120,6 +127,9 @@ impl Plan {
             sync: chance.between(MILLI / 10, 8 * MILLI),
             slow_sync,
             checkpoint_every: chance.between(SECOND / 2, 5 * SECOND),
+            fetch: chance.between(MILLI, 3 * SECOND),
+            fetch_loss,
+            retained: *chance.pick(&[0, 2_000, 20_000, 1 << 24]),
             change_every,
             skew,
             drift,

@@ -4,7 +4,7 @@
 use alluvium_core::ids::{Epoch, NodeId, Offset, ProducerId, RequestId};
 use alluvium_core::invariant::Invariant;
 use alluvium_core::partition::{Append, Command, Outcome, Part, PartOutcome};
-use alluvium_core::replica::Input;
+use alluvium_core::replica::{Input, Members};
 use alluvium_core::time::Time;
 
 use crate::coverage::Event;
@@ -172,14 +172,14 @@ impl World {
         })
     }
 
-    /// Asks a node's replica for other voters.
-    pub(crate) fn ask_for_voters(
+    /// Asks a node's replica for other members.
+    pub(crate) fn ask_for_members(
         &mut self,
         id: NodeId,
-        voters: Vec<NodeId>,
+        members: Members,
     ) -> Result<(), Violation> {
         let request = self.wait(id, Waiting::Change);
-        self.feed(id, Input::ChangeVoters { request, voters })
+        self.feed(id, Input::ChangeMembers { request, members })
     }
 
     fn propose(

@@ -120,12 +120,20 @@ impl World {
             self.reply(id, &reply)?;
         }
         self.send(sends);
+        if let Some(fetch) = effects.fetch {
+            self.begin_fetch(id, fetch);
+        }
+        let boot = self.node(id).boot;
         match writes {
-            Some(writes) => self.write(id, writes, held),
+            Some(writes) => self.write(id, writes, held)?,
             None => ensure(Invariant::ProofMatchesWrites, held.is_empty(), || {
                 format!("{id} holds envelopes without writes")
-            }),
+            })?,
         }
+        if effects.checkpoint_wanted && self.node(id).boot == boot {
+            self.offer(id)?;
+        }
+        Ok(())
     }
 
     fn installed(&mut self, id: NodeId, at: LogPosition) -> Result<(), Violation> {
@@ -168,7 +176,7 @@ impl World {
     /// I6. Where the voters change, a majority of one of the sets there ever were must do: which
     /// one counted, only the leader knew.
     fn durable_on_majority(&mut self, id: NodeId, at: LogPosition) -> Result<(), Violation> {
-        let voters = replica(self.node(id).replica.as_ref()).voters();
+        let voters = replica(self.node(id).replica.as_ref()).members().voters;
         self.voter_sets.insert(voters);
         let durable = self.voter_sets.iter().any(|voters| {
             let having = voters
@@ -193,8 +201,8 @@ impl World {
                 self.undone(id, *request)
             }
             Reply::ReadReady { request, .. } => self.read_ready(id, *request),
-            Reply::VotersChanged { request } => {
-                self.coverage.count(Event::VotersChanged);
+            Reply::MembersChanged { request } => {
+                self.coverage.count(Event::MembersChanged);
                 self.undone(id, *request)
             }
         }
@@ -225,7 +233,7 @@ impl World {
                 return Ok(());
             }
         } else {
-            self.node(id).disk.write(Op::Log(write), Then::Release(writes, held), sync);
+            self.node(id).disk.write(Op::Log(write), Then::Release(Box::new(writes), held), sync);
             self.begin_sync(id);
         }
         self.crash_at(id, if only_vote { Write::Vote } else { Write::Entries })
@@ -267,11 +275,14 @@ impl World {
             match then {
                 Then::Release(writes, held) => {
                     self.promise(id, &writes)?;
-                    self.release(id, writes, held)?;
+                    self.release(id, *writes, held)?;
                 }
                 Then::Truncate(through) => {
                     self.coverage.count(Event::Truncation);
                     self.feed(id, Input::Truncate { through })?;
+                    if std::mem::take(&mut self.node(id).offers) {
+                        self.offer_stored(id)?;
+                    }
                 }
                 Then::Nothing => {}
             }
@@ -297,8 +308,7 @@ impl World {
 
     /// A node makes a checkpoint and cuts its log.
     pub(crate) fn checkpoint(&mut self, id: NodeId, boot: u64) -> Result<(), Violation> {
-        // Voters change through the log alone so far: a checkpoint names one set of voters, and a
-        // node that joins needs to know both.
+        // Nodes become voters here without learning first, so they must find all in the log.
         if self.node(id).boot != boot || self.plan.change_every != 0 {
             return Ok(());
         }
@@ -307,12 +317,20 @@ impl World {
         if self.paused(id).is_some() {
             return Ok(());
         }
+        self.cut(id).map(|_| ())
+    }
+
+    /// Cuts, unless there is nothing to cut. Whether a cut is under way now.
+    pub(crate) fn cut(&mut self, id: NodeId) -> Result<bool, Violation> {
         let node = self.node(id);
         let replica = replica(node.replica.as_ref());
+        if !replica.can_checkpoint() {
+            return Ok(false);
+        }
         let checkpoint = replica.checkpoint();
         let position = checkpoint.position;
         if position.index <= node.disk.stored.checkpoint.index {
-            return Ok(());
+            return Ok(false);
         }
         let then = Then::Truncate(position.index);
         self.trace.line(self.now, format_args!("{id} checkpoint {position}"));
@@ -321,11 +339,12 @@ impl World {
         }
         self.node(id).disk.write(Op::Cut(checkpoint), then, Sync::Wanted);
         self.begin_sync(id);
-        self.crash_at(id, Write::Checkpoint)
+        self.crash_at(id, Write::Checkpoint)?;
+        Ok(self.node(id).replica.is_some())
     }
 }
 
 /// The replica of a node that is up.
-fn replica(replica: Option<&Replica<Witnessed>>) -> &Replica<Witnessed> {
+pub(crate) fn replica(replica: Option<&Replica<Witnessed>>) -> &Replica<Witnessed> {
     replica.expect("the node is up: its boot is the one that was asked for")
 }

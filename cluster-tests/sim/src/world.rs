@@ -39,6 +39,8 @@ pub enum Happening {
     CutOff(NodeId, NodeId),
     /// A node makes a checkpoint.
     Checkpoint(NodeId, u64),
+    /// A node has fetched a checkpoint.
+    Fetched(NodeId, u64, u64),
     /// A request arrives at a node.
     Asked(NodeId, Ask),
     /// An answer arrives at a producer.
@@ -198,8 +200,9 @@ impl World {
     pub fn start(&mut self, id: NodeId) -> Result<(), Violation> {
         let seed = self.chance.seed();
         let first = self.chance.between(0, TICK);
+        let retained_bytes_max = self.plan.retained;
         let node = self.node(id);
-        node.start(seed)?;
+        node.start(seed, retained_bytes_max)?;
         let boot = node.boot;
         self.after(first, Happening::Tick(id, boot));
         let checkpoint = self.chance.around(self.plan.checkpoint_every);
@@ -222,6 +225,7 @@ impl World {
             Happening::Drain(id, boot) => self.drain(id, boot),
             Happening::CutOff(id, node) => self.cut_off(id, node),
             Happening::Checkpoint(id, boot) => self.checkpoint(id, boot),
+            Happening::Fetched(id, boot, number) => self.fetched(id, boot, number),
             Happening::Asked(id, ask) => self.asked(id, ask),
             Happening::Answered(call, answer) => self.answered(call, answer),
             Happening::TimedOut(call) => self.timed_out(call),
@@ -322,7 +326,7 @@ impl World {
     fn replicas_equal(&self) -> bool {
         let Some(leader) = self.nodes.iter().find(|node| node.leads()) else { return false };
         let Some(replica) = &leader.replica else { return false };
-        let (voters, status) = (replica.voters(), replica.status());
+        let (voters, status) = (replica.members().voters, replica.status());
         let state = replica.machine().state();
         let mut of_voters = self.nodes.iter().filter(|node| voters.contains(&node.id));
         status.applied == status.last_index

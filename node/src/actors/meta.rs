@@ -156,7 +156,7 @@ impl MetaActor {
                 self.refuse(*request, &ChangeError::Lost);
             }
             Reply::Busy { request } => self.refuse(*request, &ChangeError::Busy),
-            Reply::VotersChanged { .. } => {}
+            Reply::MembersChanged { .. } => {}
         }
     }
 

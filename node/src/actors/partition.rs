@@ -220,7 +220,7 @@ impl PartitionActor {
             Reply::NotOwner { request, .. }
             | Reply::Busy { request }
             | Reply::Lost { request }
-            | Reply::VotersChanged { request } => {
+            | Reply::MembersChanged { request } => {
                 if let Some(reader) = self.reads.remove(&request) {
                     // A reader that left needs no answer.
                     let _ = reader.send(Err(ReadError::NoOwner { partition }));

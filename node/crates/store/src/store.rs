@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use alluvium_core::ids::{GroupId, Index, SegmentId};
-use alluvium_core::replica::{HardState, LogEntry, Members, Restored};
+use alluvium_core::replica::{HardState, LogEntry, LogPosition, Members, Restored};
 use bytes::Bytes;
 use rocksdb::WriteBatch;
 
@@ -275,7 +275,8 @@ fn load(shared: &Shared, group: GroupId) -> Result<StoredGroup, StoreError> {
         None => None,
     };
     let segments = load_segments(shared, group, &row)?;
-    let restored = Restored { hard_state, members: row.members, truncated: row.truncated, entries };
+    let (members, truncated, forgotten) = (row.members, row.truncated, LogPosition::default());
+    let restored = Restored { hard_state, members, truncated, entries, forgotten };
     Ok(StoredGroup { restored, checkpoint, segments })
 }
 

@@ -168,7 +168,7 @@ impl PartitionActor {
             let error = match reply {
                 Reply::NotOwner { .. } => AppendError::NotOwner { partition: self.number },
                 Reply::Busy { .. } => AppendError::Busy { reason: "the partition's log is behind" },
-                Reply::Lost { .. } | Reply::ReadReady { .. } | Reply::VotersChanged { .. } => {
+                Reply::Lost { .. } | Reply::ReadReady { .. } | Reply::MembersChanged { .. } => {
                     AppendError::Lost
                 }
             };

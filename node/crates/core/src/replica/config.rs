@@ -19,6 +19,10 @@ pub(super) const CHECKPOINT_TICKS_MAX: u32 = 10;
 /// deep the library's parser can be driven.
 pub(super) const CONF_CHANGE_BYTES_MAX: usize = 4 << 10;
 
+/// A follower so many entries behind the end of the log counts as caught up: it has the rest within
+/// a message or two.
+pub(super) const LAG_ENTRIES_MAX: u64 = 256;
+
 /// Settings of one replica.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReplicaConfig {
@@ -33,13 +37,27 @@ pub struct ReplicaConfig {
     pub election_ticks: Range<u32>,
     /// Ticks between two heartbeats of a leader.
     pub heartbeat_ticks: u32,
+    /// Size of the log kept in memory, beyond what a checkpoint needs, for members that are alive
+    /// and behind. Who is further behind must fetch a checkpoint.
+    pub retained_bytes_max: u64,
 }
 
 impl ReplicaConfig {
+    /// Enough for a follower whose disk or link stalls for a moment at full load, small enough for
+    /// a node that leads hundreds of groups with a slow member.
+    pub const RETAINED_BYTES_MAX: u64 = 16 << 20;
+
     /// With ticks of 100 ms in mind: a new leader about 1 to 2 s after the old one died.
     #[must_use]
     pub fn new(group: GroupId, node: NodeId, seed: u64) -> ReplicaConfig {
-        ReplicaConfig { group, node, seed, election_ticks: 10..20, heartbeat_ticks: 3 }
+        ReplicaConfig {
+            group,
+            node,
+            seed,
+            election_ticks: 10..20,
+            heartbeat_ticks: 3,
+            retained_bytes_max: Self::RETAINED_BYTES_MAX,
+        }
     }
 }
 

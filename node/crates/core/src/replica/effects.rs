@@ -29,6 +29,14 @@ pub struct Effects<O> {
     /// The machine was replaced by a checkpoint of the leader, which is durable by now. Whatever
     /// the shell derived from the former machine is void.
     pub installed: Option<LogPosition>,
+    /// A checkpoint of the leader is needed here: to be fetched from the node named, staged, and
+    /// handed over as [`super::Input::Fetched`]. A fetch that is under way is given up for this
+    /// one: it was for a former leader.
+    pub fetch: Option<Fetch>,
+    /// A follower is behind the log: a checkpoint is to be taken now, made durable and handed over
+    /// as [`super::Input::OfferCheckpoint`], while members change the one that is stored. Said
+    /// again after a while when nothing was offered.
+    pub checkpoint_wanted: bool,
     /// Messages that were not understood and had no effect.
     pub refused: Vec<InvalidMessage>,
     /// The replica cannot go on: it answers every request with a refusal from now on.
@@ -45,10 +53,21 @@ impl<O> Default for Effects<O> {
             replies: Vec::new(),
             role_changed: None,
             installed: None,
+            fetch: None,
+            checkpoint_wanted: false,
             refused: Vec::new(),
             stopped: None,
         }
     }
+}
+
+/// A checkpoint to fetch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fetch {
+    /// Who has it.
+    pub from: NodeId,
+    /// It reaches this position at least; a later one is as good.
+    pub position: LogPosition,
 }
 
 /// Writes of one step. Writes of a group become durable in the order they were asked for.
@@ -167,8 +186,8 @@ pub enum Reply {
         /// The index that was waited for.
         index: Index,
     },
-    /// The change of voters is agreed.
-    VotersChanged {
+    /// The change of members is agreed.
+    MembersChanged {
         /// Who asked.
         request: RequestId,
     },
@@ -183,7 +202,7 @@ impl Reply {
             | Reply::Busy { request }
             | Reply::Lost { request }
             | Reply::ReadReady { request, .. }
-            | Reply::VotersChanged { request } => *request,
+            | Reply::MembersChanged { request } => *request,
         }
     }
 }

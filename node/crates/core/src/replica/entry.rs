@@ -80,6 +80,11 @@ pub struct Restored {
     pub truncated: LogPosition,
     /// Everything stored after `truncated`, without gap.
     pub entries: Vec<LogEntry>,
+    /// Where the log of a former replica of this group on this node ended, when it was removed
+    /// and its log with it; zero when there was none. What that replica acknowledged still counts:
+    /// until the new one has it again, it must neither be elected nor vote for anybody who lacks
+    /// it.
+    pub forgotten: LogPosition,
 }
 
 /// The state of a machine at a place in the log.

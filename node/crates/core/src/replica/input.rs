@@ -2,7 +2,8 @@
 
 use bytes::Bytes;
 
-use super::entry::Envelope;
+use super::entry::{Checkpoint, Envelope};
+use super::members::Members;
 use crate::ids::{GroupId, Index, NodeId, RequestId};
 
 /// Something that happened, handed to [`super::Replica::step`].
@@ -22,13 +23,33 @@ pub enum Input {
         /// Who waits.
         request: RequestId,
     },
-    /// A caller wants other voters. Answered once, by a [`super::Reply`].
-    ChangeVoters {
+    /// A caller wants other members. Answered once, by a [`super::Reply`].
+    ChangeMembers {
         /// Who waits.
         request: RequestId,
-        /// All voters there shall be; three or more, or one.
-        voters: Vec<NodeId>,
+        /// All members there shall be, as [`Members::make_a_group`] asks.
+        members: Members,
     },
+    /// Hand leadership to another voter. Ignored unless this replica leads and that one is alive
+    /// and nearly caught up.
+    TransferLeader {
+        /// The voter.
+        to: NodeId,
+    },
+    /// What [`super::Effects::checkpoint_wanted`] asked for is durable. Its state may be empty: a
+    /// follower fetches that from the shell.
+    OfferCheckpoint {
+        /// The checkpoint.
+        checkpoint: Checkpoint,
+    },
+    /// What [`super::Effects::fetch`] asked for is here: everything the checkpoint names is staged
+    /// on this node.
+    Fetched {
+        /// The checkpoint, with its state.
+        checkpoint: Checkpoint,
+    },
+    /// What [`super::Effects::fetch`] asked for could not be had. The leader asks again.
+    FetchFailed,
     /// A message from another replica of the group.
     Message(Envelope),
     /// Writes of an earlier step, and all before them, are durable.

@@ -16,6 +16,10 @@ pub(super) struct MemoryLog {
     truncated: LogPosition,
     entries: VecDeque<LogEntry>,
     bytes: u64,
+    /// Last entry that a durable checkpoint contains.
+    covered: Index,
+    /// Size of the entries up to there.
+    covered_bytes: u64,
 }
 
 impl MemoryLog {
@@ -50,7 +54,8 @@ impl MemoryLog {
             before = entry.position();
         }
         let bytes = entries.iter().map(LogEntry::size_bytes).sum();
-        Ok(MemoryLog { truncated, entries: entries.into(), bytes })
+        let covered = truncated.index;
+        Ok(MemoryLog { truncated, entries: entries.into(), bytes, covered, covered_bytes: 0 })
     }
 
     /// Where the log begins: the entry before its first.
@@ -63,9 +68,14 @@ impl MemoryLog {
         self.entries.back().map_or(self.truncated, LogEntry::position)
     }
 
-    /// Size of the entries held.
+    /// Size of the entries that no durable checkpoint contains.
     pub(super) fn bytes(&self) -> u64 {
-        self.bytes
+        self.bytes - self.covered_bytes
+    }
+
+    /// Last entry that a durable checkpoint contains.
+    pub(super) fn covered(&self) -> Index {
+        self.covered
     }
 
     /// The term at `index`, when that is known.
@@ -107,20 +117,36 @@ impl MemoryLog {
         }
     }
 
-    /// Drops everything up to and including `through`.
-    pub(super) fn truncate(&mut self, through: Index) {
+    /// A durable checkpoint contains everything up to `through`.
+    pub(super) fn cover(&mut self, through: Index) {
+        let through = through.min(self.last().index);
+        if through <= self.covered {
+            return;
+        }
+        let newly = self.range(self.covered.next(), through.next(), None);
+        let bytes: u64 = newly.map(LogEntry::size_bytes).sum();
+        self.covered_bytes += bytes;
+        self.covered = through;
+    }
+
+    /// Drops from what is covered everything up to `needed`, and more while it is larger than
+    /// `bytes_max`.
+    pub(super) fn drop_covered(&mut self, needed: Index, bytes_max: u64) {
         while let Some(entry) = self.entries.front()
-            && entry.index <= through
+            && entry.index <= self.covered
+            && (entry.index <= needed || bytes_max < self.covered_bytes)
         {
             self.truncated = entry.position();
             self.bytes -= entry.size_bytes();
+            self.covered_bytes -= entry.size_bytes();
             self.entries.pop_front();
         }
     }
 
     /// Forgets everything: the log begins after a checkpoint at `position`.
     pub(super) fn install(&mut self, position: LogPosition) {
-        *self = MemoryLog { truncated: position, ..MemoryLog::default() };
+        let covered = position.index;
+        *self = MemoryLog { truncated: position, covered, ..MemoryLog::default() };
     }
 
     fn get(&self, index: Index) -> Option<&LogEntry> {
@@ -177,13 +203,31 @@ mod tests {
         log.append([entry(2, 2)]);
         assert_eq!(log.last(), LogPosition { index: Index(2), term: Term(2) });
         assert_eq!(log.bytes(), 2 * entry(1, 1).size_bytes());
-        log.truncate(Index(1));
+        log.cover(Index(1));
+        log.drop_covered(Index(9), 0);
         assert_eq!(log.truncated(), LogPosition { index: Index(1), term: Term(1) });
         assert_eq!(log.term(Index(1)), Some(Term(1)));
         assert_eq!(log.term(Index(0)), None);
-        log.truncate(Index(9));
+        log.cover(Index(9));
+        log.drop_covered(Index(9), 0);
         assert_eq!(log.truncated(), LogPosition { index: Index(2), term: Term(2) });
         assert_eq!(log.bytes(), 0);
+    }
+
+    #[test]
+    fn what_is_needed_stays_up_to_a_bound() {
+        let size = entry(1, 1).size_bytes();
+        let mut log = MemoryLog::default();
+        log.append((1..=8).map(|index| entry(index, 1)));
+        log.cover(Index(5));
+        assert_eq!((log.bytes(), log.covered()), (3 * size, Index(5)));
+        log.drop_covered(Index(1), 10 * size);
+        assert_eq!(log.truncated().index, Index(1), "2 is needed and there is room");
+        log.drop_covered(Index(1), 3 * size);
+        assert_eq!(log.truncated().index, Index(2), "2 is needed, but there is no room for it");
+        log.drop_covered(Index(7), 3 * size);
+        assert_eq!(log.truncated().index, Index(5), "what is not covered stays");
+        assert_eq!(log.bytes(), 3 * size);
     }
 
     #[test]

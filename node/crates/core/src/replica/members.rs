@@ -20,6 +20,27 @@ impl Members {
         Members { voters, learners: Vec::new() }
     }
 
+    /// These in any order. Who is in both is a voter.
+    pub fn new(
+        voters: impl IntoIterator<Item = NodeId>,
+        learners: impl IntoIterator<Item = NodeId>,
+    ) -> Members {
+        let mut members = Members::of_voters(voters);
+        let mut learners = Members::of_voters(learners).voters;
+        learners.retain(|node| !members.voters.contains(node));
+        members.learners = learners;
+        members
+    }
+
+    /// Whether both lists ascend, share no node, and make a group: two voters are worse than one,
+    /// because either of them stops the group.
+    #[must_use]
+    pub fn make_a_group(&self) -> bool {
+        let Members { voters, learners } = self;
+        let plain = *self == Members::new(voters.iter().copied(), learners.iter().copied());
+        plain && !matches!(voters.len(), 0 | 2)
+    }
+
     /// Whether the node holds a replica, of either kind.
     #[must_use]
     pub fn contains(&self, node: NodeId) -> bool {

@@ -9,8 +9,10 @@
 //! u32 entry count | for each: u8 kind | u64 index | u64 term | u32 context bytes | u32 data bytes
 //!                             | context | data
 //! with a checkpoint: u64 index | u64 term | u32 voter count | u64 for each
-//!                    u32 learner count | u64 for each | u32 state bytes | state
+//!                    u32 learner count | u64 for each
 //! ```
+//!
+//! A checkpoint travels without its state, which the follower fetches.
 //!
 //! Reading never panics and never copies an entry's data: it becomes a slice of the envelope.
 //! Sender, receiver and group travel in the envelope, not here.
@@ -89,6 +91,23 @@ pub struct InvalidMessage {
 }
 
 impl PeerMessage {
+    /// A message that says nothing beside its kind and term.
+    pub(super) fn new(kind: MessageKind, term: Term) -> PeerMessage {
+        PeerMessage {
+            kind,
+            term,
+            log_term: Term(0),
+            index: Index(0),
+            commit: Index(0),
+            commit_term: Term(0),
+            reject: false,
+            reject_hint: Index(0),
+            context: Bytes::new(),
+            entries: Vec::new(),
+            checkpoint: None,
+        }
+    }
+
     pub(super) fn encode(&self) -> Bytes {
         let mut out = BytesMut::with_capacity(self.encoded_bytes());
         let reject = if self.reject { FLAG_REJECT } else { 0 };
@@ -119,8 +138,6 @@ impl PeerMessage {
             out.put_u64_le(checkpoint.position.term.0);
             put_nodes(&mut out, &checkpoint.members.voters);
             put_nodes(&mut out, &checkpoint.members.learners);
-            put_length(&mut out, checkpoint.state.len());
-            out.put_slice(&checkpoint.state);
         }
         out.freeze()
     }
@@ -135,19 +152,13 @@ impl PeerMessage {
         if flags & !(FLAG_REJECT | FLAG_CHECKPOINT) != 0 {
             return Err("unknown flag");
         }
-        let mut message = PeerMessage {
-            kind,
-            term: Term(input.u64()?),
-            log_term: Term(input.u64()?),
-            index: Index(input.u64()?),
-            commit: Index(input.u64()?),
-            commit_term: Term(input.u64()?),
-            reject: flags & FLAG_REJECT != 0,
-            reject_hint: Index(input.u64()?),
-            context: Bytes::new(),
-            entries: Vec::new(),
-            checkpoint: None,
-        };
+        let mut message = PeerMessage::new(kind, Term(input.u64()?));
+        message.log_term = Term(input.u64()?);
+        message.index = Index(input.u64()?);
+        message.commit = Index(input.u64()?);
+        message.commit_term = Term(input.u64()?);
+        message.reject = flags & FLAG_REJECT != 0;
+        message.reject_hint = Index(input.u64()?);
         let context_bytes = input.length()?;
         message.context = input.bytes(context_bytes)?;
         message.entries = input.entries(message.index)?;
@@ -176,7 +187,7 @@ impl PeerMessage {
 
 fn checkpoint_bytes(checkpoint: &Checkpoint) -> usize {
     let Members { voters, learners } = &checkpoint.members;
-    28 + 8 * (voters.len() + learners.len()) + checkpoint.state.len()
+    24 + 8 * (voters.len() + learners.len())
 }
 
 fn put_nodes(out: &mut BytesMut, nodes: &[NodeId]) {
@@ -266,9 +277,7 @@ impl Reader {
     fn checkpoint(&mut self) -> Result<Checkpoint, &'static str> {
         let position = LogPosition { index: Index(self.u64()?), term: Term(self.u64()?) };
         let members = Members { voters: self.nodes()?, learners: self.nodes()? };
-        let state_bytes = self.length()?;
-        let state = self.bytes(state_bytes)?;
-        Ok(Checkpoint { position, members, state })
+        Ok(Checkpoint { position, members, state: Bytes::new() })
     }
 
     fn nodes(&mut self) -> Result<Vec<NodeId>, &'static str> {
@@ -306,13 +315,13 @@ mod tests {
     fn checkpoint() -> impl Strategy<Value = Checkpoint> {
         let nodes = || collection::vec(any::<u64>().prop_map(NodeId), 0..4);
         let members = (nodes(), nodes());
-        (any::<u64>(), any::<u64>(), members, collection::vec(any::<u8>(), 0..40)).prop_map(
-            |(index, term, (voters, learners), state)| Checkpoint {
+        (any::<u64>(), any::<u64>(), members).prop_map(|(index, term, (voters, learners))| {
+            Checkpoint {
                 position: LogPosition { index: Index(index), term: Term(term) },
                 members: Members { voters, learners },
-                state: state.into(),
-            },
-        )
+                state: Bytes::new(),
+            }
+        })
     }
 
     fn message() -> impl Strategy<Value = PeerMessage> {
@@ -385,17 +394,10 @@ mod tests {
             data: data.into(),
         };
         let message = PeerMessage {
-            kind: MessageKind::Append,
-            term: Term(1),
             log_term: Term(1),
             index: Index(7),
-            commit: Index(7),
-            commit_term: Term(0),
-            reject: false,
-            reject_hint: Index(0),
-            context: Bytes::new(),
             entries: vec![entry],
-            checkpoint: None,
+            ..PeerMessage::new(MessageKind::Append, Term(1))
         };
         let bytes = message.encode();
         let read = PeerMessage::decode(&bytes).expect("just written");

@@ -16,6 +16,7 @@ mod config;
 mod describe;
 mod effects;
 mod entry;
+mod fetch;
 mod input;
 mod log;
 mod machine;
@@ -26,25 +27,32 @@ mod pending;
 mod raft;
 mod reads;
 mod round;
+mod status;
+mod steps;
 mod timeout;
 
 pub use config::{ReplicaConfig, ReplicaError};
-pub use effects::{Applied, Durable, Effects, Held, Reply, Role, RoleChange, Stopped, Writes};
+pub use effects::{
+    Applied, Durable, Effects, Fetch, Held, Reply, Role, RoleChange, Stopped, Writes,
+};
 pub use entry::{Checkpoint, EntryKind, Envelope, HardState, LogEntry, LogPosition, Restored};
 pub use input::{Input, Persisted};
 pub use machine::{CorruptCheckpoint, CorruptCommand, Machine};
 pub use members::Members;
 pub use message::InvalidMessage;
+pub use status::{Progress, Status};
+pub use steps::{Goal, Step, next_step};
 
 use bytes::Bytes;
 
+use self::fetch::Fetching;
 use self::message::{MessageKind, PeerMessage};
 use self::outstanding::Outstanding;
 use self::pending::Pending;
 use self::raft::Consensus;
 use self::reads::Reads;
 use self::round::Round;
-use crate::ids::{GroupId, Index, NodeId, RequestId, Term};
+use crate::ids::{GroupId, NodeId, RequestId};
 use crate::invariant::{Invariant, hold};
 
 /// One replica of one group.
@@ -58,6 +66,7 @@ pub struct Replica<M> {
     pending: Pending,
     reads: Reads,
     outstanding: Outstanding,
+    fetching: Option<Fetching>,
     installing: Option<Installing<M>>,
     announced: RoleChange,
     stopped: Option<Stopped>,
@@ -68,27 +77,6 @@ struct Installing<M> {
     round: u64,
     position: LogPosition,
     machine: M,
-}
-
-/// What can be seen of a replica from outside.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Status {
-    /// Its role.
-    pub role: Role,
-    /// Its term.
-    pub term: Term,
-    /// The leader of the term, when known.
-    pub leader: Option<NodeId>,
-    /// Highest index known to be agreed.
-    pub commit: Index,
-    /// Highest index executed.
-    pub applied: Index,
-    /// Last index of the log, durable or not.
-    pub last_index: Index,
-    /// First index still in the log; one after `last_index` when the log is empty.
-    pub first_index: Index,
-    /// Size of the log in memory, which is what a truncation would free at most.
-    pub log_bytes: u64,
 }
 
 impl<M: Machine> Replica<M> {
@@ -114,6 +102,7 @@ impl<M: Machine> Replica<M> {
             pending: Pending::default(),
             reads: Reads::default(),
             outstanding: Outstanding::default(),
+            fetching: None,
             installing: None,
             announced,
             stopped: None,
@@ -160,19 +149,25 @@ impl<M: Machine> Replica<M> {
             applied: self.applied.index,
             last_index: log.last().index,
             first_index: log.truncated().index.next(),
+            covered: log.covered(),
             log_bytes: log.bytes(),
         }
     }
 
-    /// The voters, as of the last executed entry.
+    /// The members, as of the last executed entry.
     #[must_use]
-    pub fn voters(&self) -> Vec<NodeId> {
-        self.consensus.voters()
+    pub fn members(&self) -> Members {
+        self.consensus.members()
     }
 
-    /// Whether a checkpoint can be taken: not while a change of voters is half done, because a
-    /// checkpoint names one set of voters. A node that joins must therefore find all it needs in
-    /// the log: nothing is truncated while voters change.
+    /// How far the members are, by name; empty unless this replica leads.
+    #[must_use]
+    pub fn progress(&self) -> Vec<Progress> {
+        self.consensus.progress()
+    }
+
+    /// Whether a checkpoint can be taken: not while a change of members is half done, because a
+    /// checkpoint names one set of voters.
     #[must_use]
     pub fn can_checkpoint(&self) -> bool {
         self.consensus.settled()
@@ -184,8 +179,8 @@ impl<M: Machine> Replica<M> {
     /// When [`Replica::can_checkpoint`] says no.
     #[must_use]
     pub fn checkpoint(&self) -> Checkpoint {
-        assert!(self.can_checkpoint(), "a checkpoint is not taken during a change of voters");
-        let members = Members::of_voters(self.consensus.voters());
+        assert!(self.can_checkpoint(), "a checkpoint is not taken during a change of members");
+        let members = self.members();
         Checkpoint { position: self.applied, members, state: self.machine.checkpoint() }
     }
 
@@ -193,7 +188,15 @@ impl<M: Machine> Replica<M> {
         match input {
             Input::Propose { request, command } => self.propose(request, command, effects),
             Input::ReadIndex { request } => self.read(request, effects),
-            Input::ChangeVoters { request, voters } => self.change(request, &voters, effects),
+            Input::ChangeMembers { request, members } => self.change(request, &members, effects),
+            Input::TransferLeader { to } => self.consensus.transfer(to),
+            Input::OfferCheckpoint { checkpoint } => {
+                let executed = checkpoint.position <= self.applied;
+                hold(Invariant::TruncatedBelowCheckpoint, executed);
+                self.consensus.offer(checkpoint);
+            }
+            Input::Fetched { checkpoint } => self.fetched(checkpoint),
+            Input::FetchFailed => self.fetching = None,
             Input::Message(envelope) => self.receive(envelope, effects),
             Input::Persisted(persisted) => self.persisted(&persisted, effects),
             Input::Tick => {
@@ -231,15 +234,14 @@ impl<M: Machine> Replica<M> {
         }
     }
 
-    fn change(&mut self, request: RequestId, voters: &[NodeId], effects: &mut Effects<M::Outcome>) {
-        // Two voters are worse than one: either of them stops the group.
-        assert!(!matches!(voters.len(), 0 | 2), "a group has one voter or at least three");
+    fn change(&mut self, request: RequestId, to: &Members, effects: &mut Effects<M::Outcome>) {
+        assert!(to.make_a_group(), "a group has one voter or at least three: {to:?}");
         let now = self.announce(effects);
         if now.role != Role::Leader {
             effects.replies.push(Reply::NotOwner { request, owner: now.leader });
             return;
         }
-        match self.consensus.propose_voters(voters) {
+        match self.consensus.propose_members(to) {
             Some(position) => self.pending.push(position, request),
             None => effects.replies.push(Reply::Busy { request }),
         }
@@ -266,7 +268,11 @@ impl<M: Machine> Replica<M> {
         if vote && !message.reject && !self.outstanding.is_empty() {
             return;
         }
-        self.consensus.receive(from, to, message);
+        if message.kind == MessageKind::Checkpoint {
+            self.behind(from, message, effects);
+        } else {
+            self.consensus.receive(from, to, message);
+        }
     }
 
     fn persisted(&mut self, persisted: &Persisted, effects: &mut Effects<M::Outcome>) {
@@ -300,10 +306,7 @@ impl<M: Machine> Replica<M> {
             effects.held.step = writes.step;
             self.outstanding.push(writes.step);
         }
-        if self.can_checkpoint() && self.consensus.take_checkpoint_wanted() {
-            let checkpoint = self.checkpoint();
-            self.consensus.offer(checkpoint);
-        }
+        effects.checkpoint_wanted |= self.consensus.take_checkpoint_wanted();
     }
 
     fn begin_reads(&mut self) {
@@ -417,7 +420,7 @@ impl<M: Machine> Replica<M> {
         hold(Invariant::AppliedInOrder, index == self.applied.index.next());
         let request = self.pending.take(entry.position(), &mut effects.replies);
         match entry.kind {
-            // A change of voters that came at a bad time was made empty by Raft.
+            // A change of members that came at a bad time was made empty by Raft.
             EntryKind::Normal if entry.data.is_empty() => {
                 effects.replies.extend(request.map(|request| Reply::Busy { request }));
             }
@@ -429,8 +432,8 @@ impl<M: Machine> Replica<M> {
                 }
             },
             EntryKind::ConfChange | EntryKind::ConfChangeV2 => {
-                self.consensus.apply_voters(entry);
-                effects.replies.extend(request.map(|request| Reply::VotersChanged { request }));
+                self.consensus.apply_members(entry);
+                effects.replies.extend(request.map(|request| Reply::MembersChanged { request }));
             }
         }
         self.advance(entry.position());
@@ -482,10 +485,14 @@ fn refuse(input: Input, replies: &mut Vec<Reply>) {
     match input {
         Input::Propose { request, .. }
         | Input::ReadIndex { request }
-        | Input::ChangeVoters { request, .. } => {
+        | Input::ChangeMembers { request, .. } => {
             replies.push(Reply::NotOwner { request, owner: None });
         }
-        Input::Message(_)
+        Input::TransferLeader { .. }
+        | Input::OfferCheckpoint { .. }
+        | Input::Fetched { .. }
+        | Input::FetchFailed
+        | Input::Message(_)
         | Input::Persisted(_)
         | Input::Tick
         | Input::Campaign

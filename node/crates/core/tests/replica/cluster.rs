@@ -6,9 +6,9 @@ use std::fmt::Write as _;
 
 use alluvium_core::ids::{GroupId, Index, NodeId, RequestId};
 use alluvium_core::replica::{
-    Applied, Checkpoint, CorruptCheckpoint, CorruptCommand, Effects, Envelope, Held, Input,
-    LogPosition, Machine, Members, Replica, ReplicaConfig, Reply, Restored, Role, RoleChange,
-    Writes,
+    Applied, Checkpoint, CorruptCheckpoint, CorruptCommand, Effects, Envelope, Fetch, Goal,
+    HardState, Held, Input, LogEntry, LogPosition, Machine, Members, Replica, ReplicaConfig, Reply,
+    Restored, Role, RoleChange, Step, Writes, next_step,
 };
 use bytes::Bytes;
 
@@ -47,6 +47,18 @@ struct Node {
     stored: Restored,
     state: Bytes,
     unsynced: VecDeque<(Writes, Held)>,
+    /// What it was asked to fetch.
+    fetch: Option<Fetch>,
+    /// Whether it was asked for a checkpoint to offer.
+    wanted: bool,
+}
+
+/// What a script begins with.
+pub struct Setting {
+    pub node_count: u64,
+    /// So many of the nodes are voters at the start, the first ones.
+    pub voter_count: u64,
+    pub retained_bytes_max: u64,
 }
 
 pub struct Cluster {
@@ -55,23 +67,31 @@ pub struct Cluster {
     requests: u64,
     output: String,
     pub trace: bool,
+    retained_bytes_max: u64,
+    founders: Members,
 }
 
 impl Cluster {
-    pub fn new(node_count: u64) -> Cluster {
-        let voters: Vec<NodeId> = (1..=node_count).map(NodeId).collect();
+    pub fn new(setting: &Setting) -> Cluster {
         let mut cluster = Cluster {
             nodes: BTreeMap::new(),
             under_way: VecDeque::new(),
             requests: 0,
             output: String::new(),
             trace: false,
+            retained_bytes_max: setting.retained_bytes_max,
+            founders: Members::of_voters((1..=setting.voter_count).map(NodeId)),
         };
-        for &id in &voters {
-            let stored =
-                Restored { members: Members::of_voters(voters.clone()), ..Restored::default() };
-            let node =
-                Node { replica: None, stored, state: Bytes::new(), unsynced: VecDeque::new() };
+        for id in (1..=setting.node_count).map(NodeId) {
+            let members = cluster.founders.clone();
+            let node = Node {
+                replica: None,
+                stored: Restored { members, ..Restored::default() },
+                state: Bytes::new(),
+                unsynced: VecDeque::new(),
+                fetch: None,
+                wanted: false,
+            };
             cluster.nodes.insert(id, node);
             cluster.start(id);
         }
@@ -96,9 +116,69 @@ impl Cluster {
         self.step(node, Input::ReadIndex { request });
     }
 
-    pub fn change(&mut self, node: NodeId, voters: Vec<NodeId>) {
+    pub fn change(&mut self, node: NodeId, members: Members) {
         let request = self.request();
-        self.step(node, Input::ChangeVoters { request, voters });
+        self.step(node, Input::ChangeMembers { request, members });
+    }
+
+    pub fn transfer(&mut self, node: NodeId, to: NodeId) {
+        self.step(node, Input::TransferLeader { to });
+    }
+
+    /// What the owner does on its ticks.
+    pub fn drive(&mut self, node: NodeId, wanted: &Members, leader: NodeId) {
+        let Some(replica) = &self.node(node).replica else {
+            return self.line(&format!("{node} is down"));
+        };
+        let goal = Goal { voters: &wanted.voters, learners: &wanted.learners, leader };
+        let (members, status) = (replica.members(), replica.status());
+        let settled = replica.can_checkpoint();
+        let step = next_step(&goal, &members, settled, &replica.progress(), &status);
+        match step {
+            None => self.line(&format!("{node} waits")),
+            Some(Step::Done) => self.line(&format!("{node} is done")),
+            Some(Step::Transfer(to)) => {
+                self.line(&format!("{node} hands over to {to}"));
+                self.transfer(node, to);
+            }
+            Some(Step::AddLearners(to) | Step::Promote(to) | Step::RemoveLearners(to)) => {
+                self.line(&format!("{node} changes to {}", members_line(&to)));
+                self.change(node, to);
+            }
+        }
+    }
+
+    pub fn members(&mut self, node: NodeId) {
+        let Some(replica) = &self.node(node).replica else {
+            return self.line(&format!("{node} is down"));
+        };
+        let members = members_line(&replica.members());
+        let progress: Vec<String> = replica
+            .progress()
+            .iter()
+            .map(|it| {
+                let silent = if it.active { "" } else { " silent" };
+                format!(", {} at {}{silent}", it.node, it.matched.0)
+            })
+            .collect();
+        self.line(&format!("{node}: {members}{}", progress.concat()));
+    }
+
+    /// A fetch is done: with the checkpoint that is stored where it was asked for.
+    pub fn fetch(&mut self, id: NodeId) {
+        let Some(Fetch { from, .. }) = self.node(id).fetch.take() else {
+            return self.line(&format!("{id} fetches nothing"));
+        };
+        let Node { stored, state, .. } = self.node(from);
+        let (position, members) = (stored.truncated, stored.members.clone());
+        let checkpoint = Checkpoint { position, members, state: state.clone() };
+        self.line(&format!("{id} has fetched checkpoint {position} of {from}"));
+        self.step(id, Input::Fetched { checkpoint });
+    }
+
+    pub fn fetch_fails(&mut self, id: NodeId) {
+        self.node(id).fetch = None;
+        self.step(id, Input::FetchFailed);
     }
 
     pub fn tick(&mut self, node: NodeId, count: u64) {
@@ -147,6 +227,8 @@ impl Cluster {
     pub fn crash(&mut self, id: NodeId) {
         let node = self.node(id);
         node.replica = None;
+        node.fetch = None;
+        node.wanted = false;
         let lost: Vec<String> =
             node.unsynced.drain(..).map(|(writes, _)| writes.to_string()).collect();
         for writes in lost {
@@ -159,17 +241,33 @@ impl Cluster {
         self.status_of(id);
     }
 
+    /// A node's replica goes, and its log with it. What it voted and acknowledged still counts.
+    pub fn remove(&mut self, id: NodeId) {
+        self.crash(id);
+        let members = self.founders.clone();
+        let node = self.node(id);
+        let Restored { hard_state, truncated, entries, .. } = &node.stored;
+        let forgotten = entries.last().map_or(*truncated, LogEntry::position);
+        let hard_state = HardState { commit: Index(0), ..*hard_state };
+        node.stored = Restored { hard_state, members, forgotten, ..Restored::default() };
+        node.state = Bytes::new();
+    }
+
     pub fn checkpoint(&mut self, id: NodeId) {
         let node = self.node(id);
         let checkpoint = node.replica.as_ref().expect("a running node").checkpoint();
         let Checkpoint { position, .. } = checkpoint;
-        node.stored.members = checkpoint.members;
+        node.stored.members = checkpoint.members.clone();
         node.stored.truncated = position;
         node.stored.entries.retain(|entry| position.index < entry.index);
-        node.state = checkpoint.state;
+        node.state = checkpoint.state.clone();
         let state = String::from_utf8_lossy(&node.state).into_owned();
+        let wanted = std::mem::take(&mut node.wanted);
         self.line(&format!("{id} checkpoint {position}: {state}"));
         self.step(id, Input::Truncate { through: position.index });
+        if wanted {
+            self.step(id, Input::OfferCheckpoint { checkpoint });
+        }
     }
 
     pub fn garble(&mut self, to: NodeId) {
@@ -201,9 +299,11 @@ impl Cluster {
     }
 
     fn start(&mut self, id: NodeId) {
+        let retained_bytes_max = self.retained_bytes_max;
         let node = self.node(id);
         let machine = Words::restore(&node.state).expect("what was written");
-        let config = ReplicaConfig::new(GROUP, id, id.0);
+        let mut config = ReplicaConfig::new(GROUP, id, id.0);
+        config.retained_bytes_max = retained_bytes_max;
         let replica = Replica::new(config, machine, node.stored.clone());
         node.replica = Some(replica.expect("what was stored"));
     }
@@ -234,6 +334,14 @@ impl Cluster {
         }
         for reply in replies {
             self.line(&format!("{id} answers {}", answer(&reply)));
+        }
+        if let Some(fetch) = effects.fetch {
+            self.line(&format!("{id} fetches checkpoint {} from {}", fetch.position, fetch.from));
+            self.node(id).fetch = Some(fetch);
+        }
+        if effects.checkpoint_wanted {
+            self.line(&format!("{id} is asked for a checkpoint"));
+            self.node(id).wanted = true;
         }
         if let Some(stopped) = effects.stopped {
             self.line(&format!("{id} stopped: {stopped}"));
@@ -297,6 +405,18 @@ impl Node {
     }
 }
 
+fn members_line(members: &Members) -> String {
+    let names = |nodes: &[NodeId]| {
+        let names: Vec<String> = nodes.iter().map(NodeId::to_string).collect();
+        names.join(" ")
+    };
+    let learners = match members.learners.as_slice() {
+        [] => String::new(),
+        learners => format!(", learning {}", names(learners)),
+    };
+    format!("voters {}{learners}", names(&members.voters))
+}
+
 fn role(RoleChange { role, term, leader }: RoleChange) -> String {
     match (role, leader) {
         (Role::Leader, _) => format!("leads {term}"),
@@ -313,6 +433,6 @@ fn answer(reply: &Reply) -> String {
         Reply::Busy { request } => format!("{request}: busy"),
         Reply::Lost { request } => format!("{request}: lost"),
         Reply::ReadReady { request, index } => format!("{request}: read at {}", index.0),
-        Reply::VotersChanged { request } => format!("{request}: voters changed"),
+        Reply::MembersChanged { request } => format!("{request}: members changed"),
     }
 }

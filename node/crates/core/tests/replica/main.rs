@@ -1,11 +1,20 @@
 //! Golden scripts of the replica: a few replicas, a network and disks that do what the script says.
 //!
 //! ```text
-//! nodes [N]                 N fresh replicas (1 unless said) of one group
+//! nodes [N] [voters=V] [retain=BYTES]
+//!                           N fresh replicas (1 unless said) of one group; all are voters, or V
 //! campaign N                node N stands for election
 //! propose N TEXT            a caller asks node N to agree on TEXT
 //! read N                    a caller asks node N for everything agreed so far
-//! change N V…               a caller asks node N for other voters
+//! change N V… [learners=L,…]
+//!                           a caller asks node N for other members
+//! transfer N TO             node N is to hand leadership to TO
+//! drive N V… [learners=L,…] [leader=W]
+//!                           node N takes its next step towards these members
+//! members N                 who belongs to the group, and how far they are, as node N knows
+//! fetch N                   node N has fetched the checkpoint it was asked to
+//! fetch-fails N             node N could not fetch it
+//! remove N                  the replica of node N is removed with its log; restart adds it again
 //! tick N [COUNT]            time goes by on node N
 //! persist N                 what node N wrote is durable now; what waited for it goes out
 //! deliver [from=N] [to=N]   messages under way arrive; answers stay under way
@@ -28,9 +37,10 @@ mod scripts;
 use std::error::Error;
 
 use alluvium_core::ids::NodeId;
+use alluvium_core::replica::{Members, ReplicaConfig};
 use goldenscript::ArgumentConsumer;
 
-use cluster::Cluster;
+use cluster::{Cluster, Setting};
 use scripts::run_scripts;
 
 #[test]
@@ -44,7 +54,7 @@ struct Runner {
 
 impl Default for Runner {
     fn default() -> Runner {
-        Runner { cluster: Cluster::new(1) }
+        Runner { cluster: Cluster::new(&setting(1, None, None)) }
     }
 }
 
@@ -59,7 +69,12 @@ impl goldenscript::Runner for Runner {
         let mut args = command.consume_args();
         let cluster = &mut self.cluster;
         match command.name.as_str() {
-            "nodes" => *cluster = Cluster::new(number(&mut args)?.unwrap_or(1)),
+            "nodes" => {
+                let voter_count = keyed(&mut args, "voters")?;
+                let retain = keyed(&mut args, "retain")?;
+                let node_count = number(&mut args)?.unwrap_or(1);
+                *cluster = Cluster::new(&setting(node_count, voter_count, retain));
+            }
             "campaign" => cluster.campaign(node(&mut args)?),
             "propose" => {
                 let node = node(&mut args)?;
@@ -68,12 +83,18 @@ impl goldenscript::Runner for Runner {
             "read" => cluster.read(node(&mut args)?),
             "change" => {
                 let node = node(&mut args)?;
-                let mut voters = Vec::new();
-                while let Some(voter) = number(&mut args)? {
-                    voters.push(NodeId(voter));
-                }
-                cluster.change(node, voters);
+                cluster.change(node, members(&mut args)?);
             }
+            "drive" => {
+                let node = node(&mut args)?;
+                let leader = keyed(&mut args, "leader")?.map_or(node, NodeId);
+                cluster.drive(node, &members(&mut args)?, leader);
+            }
+            "transfer" => cluster.transfer(node(&mut args)?, node(&mut args)?),
+            "members" => cluster.members(node(&mut args)?),
+            "fetch" => cluster.fetch(node(&mut args)?),
+            "fetch-fails" => cluster.fetch_fails(node(&mut args)?),
+            "remove" => cluster.remove(node(&mut args)?),
             "tick" => {
                 let node = node(&mut args)?;
                 cluster.tick(node, number(&mut args)?.unwrap_or(1));
@@ -105,8 +126,29 @@ fn number(args: &mut ArgumentConsumer<'_>) -> Result<Option<u64>, Box<dyn Error>
     Ok(args.next_pos().map(str::parse).transpose()?)
 }
 
+fn keyed(args: &mut ArgumentConsumer<'_>, key: &str) -> Result<Option<u64>, Box<dyn Error>> {
+    Ok(args.take_key(key).map(str::parse).transpose()?)
+}
+
 fn node(args: &mut ArgumentConsumer<'_>) -> Result<NodeId, Box<dyn Error>> {
     Ok(NodeId(number(args)?.ok_or("which node")?))
+}
+
+fn setting(node_count: u64, voter_count: Option<u64>, retain: Option<u64>) -> Setting {
+    let voter_count = voter_count.unwrap_or(node_count);
+    let retained_bytes_max = retain.unwrap_or(ReplicaConfig::RETAINED_BYTES_MAX);
+    Setting { node_count, voter_count, retained_bytes_max }
+}
+
+fn members(args: &mut ArgumentConsumer<'_>) -> Result<Members, Box<dyn Error>> {
+    let learners = args.take_key("learners");
+    let learners: Result<Vec<u64>, _> =
+        learners.iter().flat_map(|nodes| nodes.split(',')).map(str::parse).collect();
+    let mut voters = Vec::new();
+    while let Some(voter) = number(args)? {
+        voters.push(NodeId(voter));
+    }
+    Ok(Members::new(voters, learners?.into_iter().map(NodeId)))
 }
 
 type Link = (Option<NodeId>, Option<NodeId>);

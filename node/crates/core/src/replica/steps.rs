@@ -1,0 +1,113 @@
+//! What a leader does next so that its group becomes what the placement says.
+//!
+//! Pure: run by the shell of the leader on its ticks, from scratch each time, so that it does not
+//! matter where a former leader stopped. Learners come first and become voters when they are caught
+//! up. Voters change in one step through a joint configuration. Who stops being a voter becomes a
+//! learner in that step, and leaves in a step of its own: that one is agreed by the new voters
+//! only after they know that the change is done, so that none of them needs the leaving node again.
+//!
+//! Not here: where replicas should be (the placement).
+
+use super::config::LAG_ENTRIES_MAX;
+use super::effects::Role;
+use super::members::Members;
+use super::status::{Progress, Status};
+use crate::ids::{Index, NodeId};
+
+/// What a group shall be.
+#[derive(Clone, Copy, Debug)]
+pub struct Goal<'a> {
+    /// Its voters: one, or three and more.
+    pub voters: &'a [NodeId],
+    /// Who else shall hold a replica, without a vote.
+    pub learners: &'a [NodeId],
+    /// The voter that shall lead.
+    pub leader: NodeId,
+}
+
+/// What to do next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Let these be the members: some more learn.
+    AddLearners(Members),
+    /// Let these be the members: other voters.
+    Promote(Members),
+    /// Let these be the members: some learn no more.
+    RemoveLearners(Members),
+    /// Hand leadership to this voter.
+    Transfer(NodeId),
+    /// Nothing: the goal is reached.
+    Done,
+}
+
+/// The next step towards `goal`; none when there is something to wait for, or when this replica
+/// does not lead. `settled` is [`super::Replica::can_checkpoint`].
+#[must_use]
+pub fn next_step(
+    goal: &Goal<'_>,
+    members: &Members,
+    settled: bool,
+    progress: &[Progress],
+    status: &Status,
+) -> Option<Step> {
+    let wanted = Members::new(goal.voters.iter().copied(), goal.learners.iter().copied());
+    if status.role != Role::Leader || !settled || !wanted.make_a_group() {
+        return None;
+    }
+    let here = status.leader?;
+    let ready = |node: NodeId| node == here || is_caught_up(node, progress, status);
+
+    let all: Vec<NodeId> = [&wanted.voters[..], &wanted.learners].concat();
+    if all.iter().any(|node| !members.contains(*node)) {
+        let learners = all.into_iter().chain(members.learners.iter().copied());
+        let more = Members::new(members.voters.iter().copied(), learners);
+        return Some(Step::AddLearners(more));
+    }
+    if members.voters != wanted.voters {
+        return promote(goal, &wanted, members, here, ready);
+    }
+    if members.learners != wanted.learners {
+        return Some(Step::RemoveLearners(wanted));
+    }
+    if goal.leader == here || !wanted.voters.contains(&goal.leader) {
+        return Some(Step::Done);
+    }
+    ready(goal.leader).then_some(Step::Transfer(goal.leader))
+}
+
+/// Other voters, once those that are new have caught up and the rest can do without those that are
+/// away. A leader that stays no voter first hands over to one that does.
+fn promote(
+    goal: &Goal<'_>,
+    wanted: &Members,
+    members: &Members,
+    here: NodeId,
+    ready: impl Fn(NodeId) -> bool,
+) -> Option<Step> {
+    let mut new = wanted.voters.iter().filter(|voter| !members.voters.contains(voter));
+    let ready_count = wanted.voters.iter().filter(|voter| ready(**voter)).count();
+    if !new.all(|voter| ready(*voter)) || 2 * ready_count <= wanted.voters.len() {
+        return None;
+    }
+    if !wanted.voters.contains(&here) {
+        let mut staying: Vec<NodeId> = members.voters.clone();
+        staying.retain(|voter| wanted.voters.contains(voter) && ready(*voter));
+        let best = staying.iter().find(|voter| **voter == goal.leader).or(staying.first());
+        if let Some(successor) = best {
+            return Some(Step::Transfer(*successor));
+        }
+    }
+    let learners = members.voters.iter().chain(&members.learners).copied();
+    Some(Step::Promote(Members::new(wanted.voters.iter().copied(), learners)))
+}
+
+/// Whether a member may be counted on. What it has must reach the durable checkpoint too: after a
+/// restart the leader's log begins there, and while voters change no other checkpoint is taken
+/// that would help a voter further behind.
+fn is_caught_up(node: NodeId, progress: &[Progress], status: &Status) -> bool {
+    progress.iter().find(|member| member.node == node).is_some_and(|member| {
+        let near = Index(member.matched.0.saturating_add(LAG_ENTRIES_MAX));
+        let heard = member.active && member.matched != Index(0);
+        heard && status.last_index <= near && status.covered <= member.matched
+    })
+}
