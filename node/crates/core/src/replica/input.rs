@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 
+use super::effects::Reply;
 use super::entry::{Checkpoint, Envelope};
 use super::members::Members;
 use crate::ids::{GroupId, Index, NodeId, RequestId};
@@ -68,6 +69,29 @@ pub enum Input {
         /// The node.
         node: NodeId,
     },
+}
+
+impl Input {
+    /// A replica that cannot go on names no owner: it does not know one any more.
+    pub(super) fn refuse(self, replies: &mut Vec<Reply>) {
+        match self {
+            Input::Propose { request, .. }
+            | Input::ReadIndex { request }
+            | Input::ChangeMembers { request, .. } => {
+                replies.push(Reply::NotOwner { request, owner: None });
+            }
+            Input::TransferLeader { .. }
+            | Input::OfferCheckpoint { .. }
+            | Input::Fetched { .. }
+            | Input::FetchFailed
+            | Input::Message(_)
+            | Input::Persisted(_)
+            | Input::Tick
+            | Input::Campaign
+            | Input::Truncate { .. }
+            | Input::Unreachable { .. } => {}
+        }
+    }
 }
 
 /// Word that the writes of a step are durable. Only [`super::Held::release`] makes one.

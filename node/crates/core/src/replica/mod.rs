@@ -119,7 +119,7 @@ impl<M: Machine> Replica<M> {
         let mut effects = Effects::default();
         for input in inputs {
             if self.stopped.is_some() {
-                refuse(input, &mut effects.replies);
+                input.refuse(&mut effects.replies);
             } else {
                 self.accept(input, &mut effects);
             }
@@ -477,26 +477,5 @@ impl<M: Machine> Replica<M> {
 
     fn envelope(&self, to: NodeId, message: &PeerMessage) -> Envelope {
         Envelope { group: self.group, from: self.node, to, bytes: message.encode() }
-    }
-}
-
-/// A replica that cannot go on names no owner: it does not know one any more.
-fn refuse(input: Input, replies: &mut Vec<Reply>) {
-    match input {
-        Input::Propose { request, .. }
-        | Input::ReadIndex { request }
-        | Input::ChangeMembers { request, .. } => {
-            replies.push(Reply::NotOwner { request, owner: None });
-        }
-        Input::TransferLeader { .. }
-        | Input::OfferCheckpoint { .. }
-        | Input::Fetched { .. }
-        | Input::FetchFailed
-        | Input::Message(_)
-        | Input::Persisted(_)
-        | Input::Tick
-        | Input::Campaign
-        | Input::Truncate { .. }
-        | Input::Unreachable { .. } => {}
     }
 }
