@@ -9,7 +9,7 @@
 //! [`members`] nodes, [`placement`] replicas), [`outcome`] is what that did, [`names`] says what a
 //! name may be, [`definition`], [`view_form`] and [`member_form`] are the stored forms of streams,
 //! views and members, `checkpoint` is that of all. [`locality`] says how far from each other nodes
-//! stand.
+//! stand, [`plan`](mod@plan) what is to be moved next.
 
 pub mod catalogue;
 mod checkpoint;
@@ -21,6 +21,7 @@ pub mod members;
 pub mod names;
 pub mod outcome;
 pub mod placement;
+pub mod plan;
 pub mod view_form;
 mod views;
 
@@ -31,4 +32,5 @@ pub use members::{Addresses, Locality, Member, MemberState};
 pub use names::{InvalidName, check_member_name, check_name, check_producer_name};
 pub use outcome::{MetaOutcome, TableKind};
 pub use placement::Placement;
+pub use plan::{NodeReport, plan};
 pub use view_form::{InvalidView, check_view};

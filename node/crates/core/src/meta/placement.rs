@@ -1,8 +1,8 @@
 //! Which nodes hold which replicas, and which of them shall own the partition.
 //!
-//! What shall be (`wanted`, `leader`) is written by the planner ([`super::plan`]) and, for new
-//! streams, here; what is (`replicas`) by the owner once Raft has done it. Nobody here talks to a
-//! replica.
+//! What shall be (`wanted`, `leader`) is written by the planner ([`plan`](mod@super::plan)) and,
+//! for new streams, here; what is (`replicas`) by the owner once Raft has done it. Nobody here
+//! talks to a replica.
 //!
 //! Invariants: every group of the catalogue has a placement, the meta group too, and no other; a
 //! node is in a list once; who shall own a group is one of those who shall hold it.
@@ -263,12 +263,7 @@ fn place_new(members: &BTreeMap<NodeId, Member>, loads: &Loads, asked: u32) -> P
     let candidates = candidates(members);
     let mut nodes: Vec<&Member> = Vec::new();
     for _ in 0..replica_count(asked, candidates.len()) {
-        let free = candidates.iter().filter(|member| !nodes.contains(member));
-        let best = free.min_by_key(|member| {
-            let load = (loads.replicas_on(member.node), loads.leaders_on(member.node));
-            (Closeness::to_others(member, &nodes), load, member.node)
-        });
-        nodes.extend(best);
+        nodes.extend(best(&candidates, &nodes, loads));
     }
     let nodes = ascending(nodes.into_iter().map(|member| member.node).collect());
     let leader = nodes.iter().copied().min_by_key(|&node| (loads.leaders_on(node), node));
@@ -276,6 +271,21 @@ fn place_new(members: &BTreeMap<NodeId, Member>, loads: &Loads, asked: u32) -> P
         Some(leader) => Placement::new(nodes, leader),
         None => Placement::new(vec![FIRST_NODE], FIRST_NODE),
     }
+}
+
+/// Who of the candidates shall have the next replica of a group: who stands farthest from those
+/// that have one, then who holds least, then who owns least.
+pub(super) fn best<'a>(
+    candidates: &[&'a Member],
+    holders: &[&Member],
+    loads: &Loads,
+) -> Option<&'a Member> {
+    let has_none = |member: &Member| holders.iter().all(|holder| holder.node != member.node);
+    let free = candidates.iter().copied().filter(|member| has_none(member));
+    free.min_by_key(|member| {
+        let load = (loads.replicas_on(member.node), loads.leaders_on(member.node));
+        (Closeness::to_others(member, holders), load, member.node)
+    })
 }
 
 /// Who can be given a new partition: a stream must be somewhere, so where nobody takes more, the

@@ -4,6 +4,7 @@ mod catalogue;
 mod members;
 mod meta;
 mod partition;
+mod planner;
 mod random;
 mod routing;
 #[path = "../scripts/mod.rs"]
