@@ -11,7 +11,7 @@
 //! they fold, [`chaos_views`] does so under SIGKILL, [`late`] sends events out of order.
 //! [`cluster`] is several processes that can be cut off from each other, [`history`] decides
 //! whether what their clients saw is linearizable, [`chaos_cluster`] puts these together.
-//! [`events`] and [`measure`] serve the benchmarks.
+//! [`small_disk`] is a disk to fill up. [`events`] and [`measure`] serve the benchmarks.
 
 pub mod audit;
 pub mod chaos;
@@ -27,4 +27,5 @@ pub mod load;
 pub mod measure;
 pub mod node;
 pub mod rows;
+pub mod small_disk;
 pub mod views;

@@ -16,6 +16,19 @@ pub fn cpu_seconds(pid: u32) -> Result<f64> {
     Ok(total / 100.0)
 }
 
+/// Whether all threads of a process were stopped by a signal.
+pub fn is_stopped(pid: u32) -> Result<bool> {
+    for thread in std::fs::read_dir(format!("/proc/{pid}/task"))? {
+        let stat = std::fs::read_to_string(thread?.path().join("stat"))?;
+        // The name in brackets may hold spaces: the state is behind it.
+        let (_, fields) = stat.rsplit_once(')').context("stat has a name")?;
+        if !fields.trim_start().starts_with('T') {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
 /// CPU seconds of a process and all its living descendants.
 pub fn tree_cpu_seconds(pid: u32) -> f64 {
     let mut total = cpu_seconds(pid).unwrap_or(0.0);

@@ -40,16 +40,9 @@ impl Fault {
         }
     }
 
-    /// Whether the cluster must take writes while it lasts.
-    pub fn leaves_a_majority(self) -> bool {
-        match self {
-            Fault::KillAll => false,
-            Fault::KillOwner
-            | Fault::PauseOwner
-            | Fault::Split
-            | Fault::OneWay
-            | Fault::IsolateOwner => true,
-        }
+    /// Whether a cluster of so many nodes must take writes while it lasts.
+    pub fn leaves_a_majority(self, nodes: usize) -> bool {
+        self != Fault::KillAll && 3 <= nodes
     }
 
     /// How long it lasts at least.

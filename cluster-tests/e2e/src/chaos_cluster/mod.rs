@@ -84,7 +84,7 @@ pub async fn run(
             run.cluster.save_logs(&dir)?;
             say(&format!("what the nodes logged is in {}", dir.display()));
         }
-        done.with_context(|| run.report.violations.join("\n"))
+        done.with_context(|| format!("violations: {:?}", run.report.violations))
             .with_context(|| run.cluster.log_ends())?;
         if !run.report.violations.is_empty() {
             break;
@@ -153,7 +153,8 @@ impl Run<'_> {
         let since = Instant::now();
         self.inject(fault, victim).await?;
         self.report.begin(fault);
-        if fault.leaves_a_majority() {
+        let keeps_on = fault.leaves_a_majority(self.cluster.len());
+        if keeps_on {
             let again = clients.wait_written(&lost, since, WAIT_MAX).await;
             let again = again.context("while the fault lasts")?;
             self.report.writable_again(fault, again);
@@ -166,7 +167,7 @@ impl Run<'_> {
         let all: Vec<u32> = (0..PARTITIONS).collect();
         let again = clients.wait_written(&all, mended, WAIT_MAX).await;
         let again = again.context("after the fault was healed")?;
-        if !fault.leaves_a_majority() {
+        if !keeps_on {
             self.report.writable_again(fault, again);
         }
         self.cluster.wait_ready().await?;
@@ -184,7 +185,7 @@ impl Run<'_> {
                 }
                 Ok(())
             }
-            Fault::PauseOwner => self.cluster.pause(victim),
+            Fault::PauseOwner => self.cluster.pause(victim).await,
             Fault::Split => {
                 let minority = (self.cluster.len() - 1) / 2;
                 let mut others: Vec<usize> = (0..self.cluster.len()).collect();

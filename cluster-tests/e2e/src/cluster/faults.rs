@@ -11,6 +11,10 @@ use nix::sys::signal::Signal;
 
 use super::network::{Namespaces, Network, PEER_PORT, Side};
 use super::{Cluster, READY_WAIT_MAX};
+use crate::measure;
+
+/// The kernel stops a thread the next time it would run it.
+const STOP_WAIT_MAX: Duration = Duration::from_secs(10);
 
 /// Our table of a node's namespace.
 const TABLE: &str = "inet faults";
@@ -35,9 +39,16 @@ impl Cluster {
         Ok(())
     }
 
-    /// SIGSTOP: the node does nothing, and its connections stay open.
-    pub fn pause(&self, node: usize) -> Result<()> {
-        self.nodes[node].signal(Signal::SIGSTOP)
+    /// SIGSTOP, and waits until every thread stands still. Connections stay open.
+    pub async fn pause(&self, node: usize) -> Result<()> {
+        self.nodes[node].signal(Signal::SIGSTOP)?;
+        let pid = self.nodes[node].pid()?;
+        let stopped =
+            super::status::poll(
+                STOP_WAIT_MAX,
+                async || Ok(measure::is_stopped(pid)?.then_some(())),
+            );
+        stopped.await.context("SIGSTOP")
     }
 
     /// SIGCONT.
@@ -132,6 +143,10 @@ impl Cluster {
 
 /// Drops in this node's namespace what comes from these addresses.
 fn drop_from(net: &Namespaces, node: usize, addresses: &[IpAddr]) -> Result<()> {
+    if addresses.is_empty() {
+        // An empty set is an error to nftables.
+        return Ok(());
+    }
     let addresses: Vec<String> = addresses.iter().map(ToString::to_string).collect();
     let from = addresses.join(", ");
     net.nft(node, &format!("{}add rule {TABLE} input ip saddr {{ {from} }} drop; ", table()))

@@ -62,7 +62,7 @@ async fn a_cut_link_is_silent_until_it_heals() {
     ask(Side::Near).await.unwrap();
     cluster.heal().unwrap();
 
-    cluster.pause(0).unwrap();
+    cluster.pause(0).await.unwrap();
     assert!(ask(Side::Near).await.is_err());
     cluster.resume(0).unwrap();
     status::poll(WAIT_MAX, async || Ok(Some(ask(Side::Near).await?))).await.unwrap();

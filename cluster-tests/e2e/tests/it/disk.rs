@@ -1,14 +1,12 @@
 //! A full disk refuses writes with a clear code, goes on answering reads, and takes writes again
 //! when there is room.
 
-use std::path::PathBuf;
-use std::process::Command;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
 use cluster_e2e::client::arrow_request;
-use cluster_e2e::measure::is_root;
 use cluster_e2e::node::{Node, NodeOptions};
+use cluster_e2e::small_disk::SmallDisk;
 use tonic::Code;
 
 /// Size of the file system: room for the databases' own files and a few hundred batches.
@@ -19,41 +17,6 @@ const BALLAST_MIB: usize = 64;
 
 /// So many refusals one after the other, in about two seconds, mean that the disk stays full.
 const REFUSALS: u32 = 40;
-
-/// A mounted file system of a few MiB, unmounted at the end.
-struct SmallDisk {
-    dir: PathBuf,
-    _scratch: tempfile::TempDir,
-}
-
-impl SmallDisk {
-    fn mount() -> Result<SmallDisk, String> {
-        if !is_root() {
-            return Err("mounting needs root".to_owned());
-        }
-        let scratch = tempfile::tempdir().map_err(|error| error.to_string())?;
-        let dir = scratch.path().join("disk");
-        std::fs::create_dir(&dir).map_err(|error| error.to_string())?;
-        let size = format!("size={DISK_MIB}m");
-        let mut mount = Command::new("mount");
-        mount.args(["-t", "tmpfs", "-o", &size, "tmpfs"]).arg(&dir);
-        let output = mount.output().map_err(|error| error.to_string())?;
-        if !output.status.success() {
-            return Err(String::from_utf8_lossy(&output.stderr).into_owned());
-        }
-        Ok(SmallDisk { dir, _scratch: scratch })
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        // Lazily: a node that is being killed may still hold files.
-        let unmounted = Command::new("umount").arg("-l").arg(&self.dir).status();
-        if !unmounted.is_ok_and(|status| status.success()) {
-            eprintln!("{} stays mounted", self.dir.display());
-        }
-    }
-}
 
 /// Rows that do not compress well.
 fn batch(number: i64) -> RecordBatch {
@@ -72,14 +35,14 @@ fn batch(number: i64) -> RecordBatch {
 
 #[tokio::test]
 async fn a_full_disk_refuses_writes_and_goes_on_with_reads() {
-    let disk = match SmallDisk::mount() {
+    let disk = match SmallDisk::mount(DISK_MIB) {
         Ok(disk) => disk,
         Err(reason) => return crate::skip(&format!("full disk: {reason}")),
     };
-    let ballast = disk.dir.join("ballast");
+    let ballast = disk.dir().join("ballast");
     std::fs::write(&ballast, vec![7; BALLAST_MIB << 20]).unwrap();
     let options = NodeOptions::default()
-        .data_dir(&disk.dir.join("data"))
+        .data_dir(&disk.dir().join("data"))
         .set("ALLUVIUM_SEGMENT_BYTES", 1 << 20);
     let mut node = Node::start(options).await.unwrap();
     let client = node.client().await.unwrap();
