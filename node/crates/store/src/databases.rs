@@ -167,6 +167,13 @@ impl Databases {
         Rows { rows: self.state.raw_iterator_opt(range(first, after)), started: false }
     }
 
+    /// The same for reading much of them once: what others read often stays in memory.
+    pub(crate) fn state_rows_once(&self, first: &[u8], after: &[u8]) -> Rows<'_> {
+        let mut options = range(first, after);
+        options.fill_cache(false);
+        Rows { rows: self.state.raw_iterator_opt(options), started: false }
+    }
+
     /// Writes to the database without log: durable after [`Databases::flush_state`].
     pub(crate) fn write_state(&self, batch: WriteBatch) -> Result<(), StoreError> {
         let mut options = WriteOptions::default();
@@ -202,6 +209,15 @@ impl Databases {
 }
 
 impl Rows<'_> {
+    /// Goes to the first key at or after `key` and gives that; all of them are of one moment,
+    /// wherever one goes.
+    pub(crate) fn skip_to(&mut self, key: &[u8]) -> Result<Option<Row<'_>>, StoreError> {
+        self.rows.seek(key);
+        self.started = true;
+        self.rows.status().map_err(StoreError::database("read a range"))?;
+        Ok(self.rows.item())
+    }
+
     /// The next key and value, or the end.
     pub(crate) fn next(&mut self) -> Result<Option<Row<'_>>, StoreError> {
         if self.started {

@@ -112,6 +112,14 @@ pub enum StoreError {
         /// Why not.
         reason: String,
     },
+    /// What another node keeps of a view cannot be taken in as it came.
+    #[error("take in {} in partition {}: {reason}", place.view, place.partition)]
+    Import {
+        /// Which view, in which partition.
+        place: ViewPlace,
+        /// Why not.
+        reason: String,
+    },
     /// Free space is below the reserve.
     #[error("free disk space is below the reserve")]
     NoRoom,
@@ -154,6 +162,7 @@ impl StoreError {
             | StoreError::Replaced { .. }
             | StoreError::NothingToGive { .. }
             | StoreError::Staging { .. }
+            | StoreError::Import { .. }
             | StoreError::Rows { .. }
             | StoreError::Closing => false,
         }

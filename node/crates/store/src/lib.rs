@@ -23,6 +23,7 @@ mod events;
 mod files;
 mod identity;
 mod keys;
+mod leaving;
 mod lock;
 mod log_writer;
 mod metrics;
@@ -52,5 +53,6 @@ pub use snapshot::{GroupSnapshot, SegmentOffer, SnapshotOffer, Staged, Staging};
 pub use store::{Store, StoredGroup};
 pub use tail::{Tail, TailBatch};
 pub use views::{
-    QuarantineRow, QuarantinedEvent, ViewCheckpoint, ViewPlace, ViewStates, VisitGroup,
+    QuarantineRow, QuarantinedEvent, ViewCheckpoint, ViewChunk, ViewImport, ViewPlace, ViewStates,
+    VisitGroup,
 };

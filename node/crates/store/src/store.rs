@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use alluvium_core::ids::{GroupId, Index, SegmentId};
-use alluvium_core::replica::{HardState, LogEntry, LogPosition, Members, Restored};
+use alluvium_core::replica::{HardState, LogEntry, Members, Restored};
 use bytes::Bytes;
 use rocksdb::WriteBatch;
 
@@ -18,6 +18,7 @@ use crate::files;
 use crate::identity::{self, Identity};
 use crate::keys;
 use crate::keys::replica::ReplicaRow;
+use crate::leaving;
 use crate::log_writer::{LogWriter, LogWriterThread};
 use crate::metrics::StoreMetrics;
 use crate::options::StoreOptions;
@@ -25,7 +26,7 @@ use crate::partition_log::PartitionLog;
 use crate::segment::{Segment, SegmentThreads, SegmentWriter, manifest};
 use crate::shared::Shared;
 use crate::snapshot::take;
-use crate::views::ViewStates;
+use crate::views::{self, ViewStates};
 
 /// An open data directory. Cheap to clone; closed when the last handle, [`PartitionLog`] and view
 /// are gone.
@@ -275,7 +276,8 @@ fn load(shared: &Shared, group: GroupId) -> Result<StoredGroup, StoreError> {
         None => None,
     };
     let segments = load_segments(shared, group, &row)?;
-    let (members, truncated, forgotten) = (row.members, row.truncated, LogPosition::default());
+    let (members, truncated) = (row.members, row.truncated);
+    let forgotten = leaving::forgotten(shared, group)?;
     let restored = Restored { hard_state, members, truncated, entries, forgotten };
     Ok(StoredGroup { restored, checkpoint, segments })
 }
@@ -359,22 +361,9 @@ fn remove_rows(shared: &Shared, group: GroupId) -> Result<(), StoreError> {
     while let Some((key, _)) = rows.next()? {
         batch.delete_cf(log, key);
     }
-    keep_vote(shared, group, &mut batch)?;
+    leaving::keep(shared, group, &mut batch)?;
     batch.delete_cf(meta, keys::replica::key(group));
     shared.write_manifest(batch)
-}
-
-/// What is left of the hard state when its group is removed: there is no log any more that anything
-/// in it could be committed.
-fn keep_vote(shared: &Shared, group: GroupId, batch: &mut WriteBatch) -> Result<(), StoreError> {
-    let key = keys::hard_state::key(group);
-    let Some(stored) = shared.databases.get_meta(&key)? else { return Ok(()) };
-    // One that cannot be read stays: a replica that does not know its vote must not come back.
-    if let Ok(state) = keys::hard_state::decode(&stored) {
-        let left = HardState { commit: Index(0), ..state };
-        batch.put_cf(shared.databases.meta(), key, keys::hard_state::encode(&left));
-    }
-    Ok(())
 }
 
 /// Removes what a crash left: files and checkpoints that nothing points to.
@@ -422,5 +411,6 @@ fn clear_leftovers(shared: &Shared) -> Result<(), StoreError> {
         };
         checkpoints::clear(shared, group, keep)?;
     }
+    views::clear_imports(shared)?;
     crate::segment::clear_files(shared, &known)
 }

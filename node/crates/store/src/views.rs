@@ -1,6 +1,8 @@
 //! What views keep: how far each has folded a partition, its groups there, and the events it could
 //! not fold.
 //!
+//! Reading order: [`ViewStates`], then [`transfer`] (state from node to node).
+//!
 //! Knows keys, checksums and what is written as one; what a row or a group's value says is the
 //! fold's. All of it lies in the database without log, in one column family: it becomes durable by
 //! flushes, in the order it was written.
@@ -8,6 +10,8 @@
 //! Invariants: a checkpoint is there whole or not at all, after a crash as well; what a crash
 //! leaves of several checkpoints is the first ones; a value is served only under the key and with
 //! the bytes it was written with.
+
+mod transfer;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -23,6 +27,9 @@ use rocksdb::WriteBatch;
 use crate::error::StoreError;
 use crate::keys::{self, view_group, view_quarantine, view_row};
 use crate::shared::Shared;
+
+pub(crate) use transfer::clear_imports;
+pub use transfer::{ViewChunk, ViewImport};
 
 /// Quarantined events kept of a view in a partition: enough to see what is wrong with them, and a
 /// few megabytes where every event of a stream is.
@@ -104,7 +111,7 @@ impl ViewStates {
         ViewStates { shared }
     }
 
-    /// The row of the last checkpoint.
+    /// The row of the last checkpoint. There is none while the state of another node is taken in.
     ///
     /// # Errors
     /// [`StoreError::CorruptView`] when it is not what was written.
@@ -361,7 +368,7 @@ fn checked_row(
         return Ok(None);
     };
     let row = view_row::decode(&row).map_err(StoreError::malformed_view(place, ROW, &[]))?;
-    Ok(Some(row.to_vec()))
+    Ok(row.map(<[u8]>::to_vec))
 }
 
 fn checked_group<'a>(

@@ -4,11 +4,12 @@
 //! |---|---|---|
 //! | (none) | [`log`]: entries | `raft`, column family `log` |
 //! | `h` | [`hard_state`] | `raft`, column family `meta` |
+//! | `f` | [`forgotten`]: where the log of a removed replica ended | `raft`, `meta` |
 //! | `r` | [`replica`]: where the log begins and what the checkpoint is | `raft`, `meta` |
 //! | `s` | [`segment`]: the manifest | `raft`, `meta` |
 //! | `n` | [`counter`] | `raft`, `meta` |
 //! | `c` | [`checkpoint`] | `state` |
-//! | `v` | [`view_row`]: how far a view has folded a partition | `state` |
+//! | `v` | [`view_row`]: how far a view has folded a partition, after its other rows | `state` |
 //! | `g` | [`view_group`]: the groups of a view in a partition | `state` |
 //! | `q` | [`view_quarantine`]: events that a view could not fold | `state` |
 //!
@@ -18,6 +19,7 @@
 
 pub(crate) mod checkpoint;
 pub(crate) mod counter;
+pub(crate) mod forgotten;
 pub(crate) mod hard_state;
 pub(crate) mod log;
 pub(crate) mod replica;

@@ -1,9 +1,11 @@
 //! How far a view has folded a partition, and what else it keeps there beside its groups.
 //!
 //! Key:   `v` | view u64 BE | partition u32 BE
-//! Row:   version 1 | what the fold wrote | CRC32
+//! Row:   version 1 | what the fold wrote | CRC32, or
+//!        255 | CRC32: the state of another node is being taken in
 //!
-//! Written in one batch with the groups it speaks of (see [`super::view_group`]).
+//! Written in one batch with the groups it speaks of (see [`super::view_group`]), or after all of
+//! them when they come from another node: until then the row says that what is there is not whole.
 
 use alluvium_core::codec::{Malformed, Reader};
 
@@ -12,6 +14,7 @@ use crate::views::ViewPlace;
 
 pub(crate) const TAG: u8 = b'v';
 const VERSION: u8 = 1;
+const IMPORTING: u8 = u8::MAX;
 
 /// First key of the family.
 pub(crate) const FIRST: [u8; 1] = [TAG];
@@ -30,10 +33,19 @@ pub(crate) fn encode(row: &[u8]) -> Vec<u8> {
     seal(&[&[VERSION], row].concat())
 }
 
-pub(crate) fn decode(sealed: &[u8]) -> Result<&[u8], Malformed> {
+/// Says that the groups that are there are not all.
+pub(crate) fn encode_importing() -> Vec<u8> {
+    seal(&[IMPORTING])
+}
+
+/// `None` as long as the groups are taken in from another node.
+pub(crate) fn decode(sealed: &[u8]) -> Result<Option<&[u8]>, Malformed> {
     let row = unseal(sealed)?;
+    if row == [IMPORTING] {
+        return Ok(None);
+    }
     Reader::new(row).version(VERSION)?;
-    Ok(&row[1..])
+    Ok(Some(&row[1..]))
 }
 
 #[cfg(test)]
@@ -51,7 +63,9 @@ mod tests {
             let place = ViewPlace { view: ViewId(view), partition: PartitionNumber(partition) };
             prop_assert_eq!(decode_key(&key(place)), Some(place));
             let mut sealed = encode(&row);
-            prop_assert_eq!(decode(&sealed).unwrap(), &row[..]);
+            prop_assert_eq!(decode(&sealed).unwrap(), Some(&row[..]));
+            let importing = encode_importing();
+            prop_assert_eq!(decode(&importing).unwrap(), None);
             let at = at.index(sealed.len());
             sealed[at] ^= 1 << bit;
             prop_assert!(decode(&sealed).is_err());

@@ -10,4 +10,5 @@ mod model;
 mod restart;
 mod rig;
 mod snapshots;
+mod transfer;
 mod views;

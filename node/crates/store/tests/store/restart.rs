@@ -4,8 +4,8 @@ use std::sync::{Arc, Mutex, mpsc};
 
 use alluvium_core::ids::{GroupId, Index, NodeId, Term};
 use alluvium_core::replica::{
-    Checkpoint, EntryKind, HardState, Input, LogEntry, LogPosition, Machine, Members, Replica,
-    ReplicaConfig, Writes,
+    Checkpoint, Effects, EntryKind, HardState, Input, LogEntry, LogPosition, Machine, Members,
+    Replica, ReplicaConfig, Writes,
 };
 use alluvium_store::{Identity, Store, StoreError, SubmitError, WriteTask};
 use bytes::Bytes;
@@ -116,6 +116,7 @@ fn a_replica_that_comes_back_remembers_its_vote() {
     let state = HardState { term: Term(9), vote: Some(NodeId(3)), commit: Index(4) };
     write(&store, writes(Some(state), entries(1..=6, 9)));
     let left = HardState { commit: Index(0), ..state };
+    assert_eq!(store.load(GroupId(0)).unwrap().restored.forgotten, LogPosition::default());
     for is_reopened in [false, true, false] {
         store.remove_group(GroupId(0)).unwrap();
         assert_eq!(store.groups().unwrap(), []);
@@ -131,12 +132,39 @@ fn a_replica_that_comes_back_remembers_its_vote() {
         assert_eq!(stored.restored.truncated, LogPosition::default());
         assert_eq!(stored.restored.entries, []);
         assert_eq!(stored.checkpoint, None);
+        // It has forgotten the entries it agreed to, but not how far they went.
+        let end = LogPosition { index: Index(6), term: Term(9) };
+        assert_eq!(stored.restored.forgotten, end);
     }
     // A replica takes that as what it starts from.
     let restored = store.load(GroupId(0)).unwrap().restored;
     let config = ReplicaConfig::new(GroupId(0), NODE, 1);
     let replica = Replica::new(config, Counting::default(), restored).unwrap();
     assert_eq!(replica.status().term, Term(9));
+    // Whatever it had before, the furthest end counts, as voters compare logs.
+    let ends = [(5, 9, (6, 9)), (3, 10, (3, 10)), (9, 9, (3, 10)), (4, 10, (4, 10))];
+    for (last, term, (index, of_term)) in ends {
+        write_as_leader(&store, entries(1..=last, term));
+        store.remove_group(GroupId(0)).unwrap();
+        store.create_group(GroupId(0), &members).unwrap();
+        let forgotten = store.load(GroupId(0)).unwrap().restored.forgotten;
+        assert_eq!(forgotten, LogPosition { index: Index(index), term: Term(of_term) });
+    }
+}
+
+/// Writes entries into a group of several voters.
+fn write_as_leader(store: &Store, entries: Vec<LogEntry>) {
+    // Whoever makes the proof needs a group it can lead alone.
+    store.create_group(GroupId(99), &Members::of_voters([NODE])).unwrap();
+    let restored = store.load(GroupId(99)).unwrap().restored;
+    let config = ReplicaConfig::new(GroupId(0), NODE, 1);
+    let mut replica = Replica::new(config, Counting::default(), restored).unwrap();
+    let Effects { writes, held, .. } = replica.step(Input::Campaign);
+    let (sender, durable) = mpsc::channel();
+    let done = Box::new(move |_, _| sender.send(()).unwrap());
+    let writes = Writes { hard_state: None, entries, ..writes.unwrap() };
+    store.log_writer().submit(WriteTask { writes, held, done }).unwrap();
+    durable.recv().unwrap();
 }
 
 fn entries(indices: std::ops::RangeInclusive<u64>, term: u64) -> Vec<LogEntry> {
