@@ -42,8 +42,8 @@ pub(crate) fn keep(
             Some(Err(_)) | None => damaged(),
         };
     }
-    // It may leave again before it has come as far as in its former life. An end that cannot be read
-    // stays as well.
+    // It may leave again before it has come as far as in its former life. An end that cannot be
+    // read stays as well.
     if forgotten(shared, group).is_ok_and(|former| is_behind(former, end)) {
         batch.put_cf(meta, keys::forgotten::key(group), keys::forgotten::encode(end));
     }
