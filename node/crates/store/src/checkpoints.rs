@@ -20,10 +20,15 @@ pub(crate) fn write(
     batch.put(keys::checkpoint::encode(group, checkpoint.position.index), &checkpoint.state);
     shared.databases.write_state(batch)?;
     shared.databases.flush_state()?;
-    Ok(CheckpointStamp {
+    Ok(stamp(checkpoint))
+}
+
+/// By what a checkpoint is recognised.
+pub(crate) fn stamp(checkpoint: &Checkpoint) -> CheckpointStamp {
+    CheckpointStamp {
         state_bytes: checkpoint.state.len() as u64,
         checksum: crc32fast::hash(&checkpoint.state),
-    })
+    }
 }
 
 /// The checkpoint a row points to.
@@ -51,20 +56,24 @@ pub(crate) fn clear_former(shared: &Shared, group: GroupId) -> Result<(), StoreE
     // An installation writes its checkpoint and the row that points to it under this lock.
     let _manifest = shared.manifest.lock();
     match shared.replica_row(group) {
-        Ok(row) => clear(shared, group, Some(row.truncated.index)),
+        Ok(row) => clear_but(shared, group, row.truncated.index),
         // Whoever removed the group clears the rest.
         Err(StoreError::UnknownGroup { .. }) => Ok(()),
         Err(error) => Err(error),
     }
 }
 
-/// Deletes all checkpoints of a group but the one at `keep`. What a crash leaves of this is found
+/// Deletes all checkpoints of a group but the one at `index` and those that are about to be
+/// installed. Under the manifest lock.
+pub(crate) fn clear_but(shared: &Shared, group: GroupId, index: Index) -> Result<(), StoreError> {
+    let mut keep = vec![index];
+    keep.extend(shared.staged.of(group).iter().map(|staged| staged.position().index));
+    clear(shared, group, &keep)
+}
+
+/// Deletes all checkpoints of a group but those at `keep`. What a crash leaves of this is found
 /// at the next start.
-pub(crate) fn clear(
-    shared: &Shared,
-    group: GroupId,
-    keep: Option<Index>,
-) -> Result<(), StoreError> {
+pub(crate) fn clear(shared: &Shared, group: GroupId, keep: &[Index]) -> Result<(), StoreError> {
     let first = keys::checkpoint::encode(group, Index(0));
     let last = keys::checkpoint::encode(group, Index(u64::MAX));
     let after = [&last[..], &[0]].concat();
@@ -72,7 +81,7 @@ pub(crate) fn clear(
     let mut rows = shared.databases.state_rows(&first, &after);
     while let Some((key, _)) = rows.next()? {
         let index = keys::checkpoint::decode(key).map(|(_, index)| index);
-        if index != keep {
+        if index.is_none_or(|index| !keep.contains(&index)) {
             batch.delete(key);
         }
     }

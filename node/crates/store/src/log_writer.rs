@@ -316,8 +316,11 @@ fn replace(
     batch: &mut WriteBatch,
 ) -> Result<(), StoreError> {
     let mut row = shared.replica_row(group)?;
-    install::add(shared, group, checkpoint.position, &mut row, batch)?;
-    let stamp = checkpoints::write(shared, group, checkpoint)?;
+    let prepared = install::add(shared, group, checkpoint.position, &mut row, batch)?;
+    let stamp = match prepared.filter(|stamp| *stamp == checkpoints::stamp(checkpoint)) {
+        Some(stamp) => stamp,
+        None => checkpoints::write(shared, group, checkpoint)?,
+    };
     row.members.clone_from(&checkpoint.members);
     row.truncated = checkpoint.position;
     row.checkpoint = Some(stamp);

@@ -21,7 +21,7 @@ use crate::options::{SealStep, StoreOptions};
 use crate::partition_log::PartitionLog;
 use crate::removal::Remover;
 use crate::room::Room;
-use crate::snapshot::Staged;
+use crate::snapshot::install::StagedSnapshots;
 use crate::views::ViewWrites;
 
 /// See the module. Closed when the last handle is gone.
@@ -40,7 +40,7 @@ pub(crate) struct Shared {
     /// Groups of which a snapshot is being taken in.
     pub(crate) stagings: Mutex<BTreeSet<GroupId>>,
     /// Snapshots that are here whole and wait for being installed.
-    pub(crate) staged: Mutex<BTreeMap<GroupId, Staged>>,
+    pub(crate) staged: StagedSnapshots,
     /// What is remembered between two checkpoints of views.
     pub(crate) views: ViewWrites,
     next_segment: AtomicU64,
@@ -78,7 +78,7 @@ impl Shared {
             manifest_thread: Mutex::default(),
             logs: Mutex::default(),
             stagings: Mutex::default(),
-            staged: Mutex::default(),
+            staged: StagedSnapshots::default(),
             views: ViewWrites::default(),
             next_segment: AtomicU64::new(1),
             _remover: remover,

@@ -153,7 +153,7 @@ impl Store {
             remove_rows(shared, group)?;
         }
         self.unstage(group);
-        checkpoints::clear(shared, group, None)?;
+        checkpoints::clear(shared, group, &[])?;
         let dir = shared.segment_dir(group);
         take::clear_group(&dir)?;
         if log.is_none() && dir.exists() {
@@ -409,7 +409,7 @@ fn clear_leftovers(shared: &Shared) -> Result<(), StoreError> {
         } else {
             None
         };
-        checkpoints::clear(shared, group, keep)?;
+        checkpoints::clear(shared, group, keep.as_slice())?;
     }
     views::clear_imports(shared)?;
     crate::segment::clear_files(shared, &known)

@@ -204,8 +204,7 @@ impl Staging {
         shared.reach(SealStep::StagedNamed);
         let SnapshotOffer { position, start, sealed_end, .. } = offer;
         let staged = Staged::new(group, position, start, sealed_end, segments);
-        let former = shared.staged.lock().insert(group, staged.clone());
-        drop(former);
+        shared.staged.remember(staged.clone());
         Ok(staged)
     }
 
@@ -339,7 +338,7 @@ fn segments_here(shared: &Shared, group: GroupId) -> Vec<Arc<Segment>> {
     if let Some(log) = log.filter(|log| log.damage().is_none()) {
         here.extend(log.view().segments.iter().cloned());
     }
-    if let Some(staged) = shared.staged.lock().get(&group) {
+    for staged in shared.staged.of(group) {
         here.extend(staged.segments().iter().cloned());
     }
     here

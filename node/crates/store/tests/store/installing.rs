@@ -202,6 +202,41 @@ fn two_snapshots_in_a_row_end_with_the_second() {
 }
 
 #[test]
+fn one_snapshot_may_be_whole_while_another_is_on_its_way_to_the_disk() {
+    let scratch = tempfile::tempdir().unwrap();
+    let mut rig = leader(&scratch.path().join("leader"), &[200]);
+    let dir = scratch.path().join("follower");
+    let mut behind = Rig::open(&dir, options()).unwrap();
+    let mut taken = Vec::new();
+    for _ in 0..3 {
+        rig.append(70);
+        rig.cut().unwrap();
+        let snapshot = rig.store.snapshot(GROUP).unwrap();
+        let mut staging = behind.store.stage(GROUP, snapshot.offer.clone()).unwrap();
+        assert!(fetch(&mut staging, &snapshot, 10_000, usize::MAX));
+        let staged = staging.finish().unwrap();
+        behind.store.prepare(&staged, &snapshot.checkpoint).unwrap();
+        taken.push((staged, snapshot));
+    }
+    // What this node cuts and clears meanwhile leaves alone what is prepared.
+    behind.append(30);
+    behind.cut().unwrap();
+    behind.settle();
+    for (staged, snapshot) in &taken[1..] {
+        install(&behind.store, &snapshot.checkpoint);
+        behind.log.install(staged).unwrap();
+    }
+    assert!(!taken[0].0.is_installed() && taken[1].0.is_installed());
+    drop(taken);
+    check_log(&behind.store, &behind.log, Offset(410));
+    drop(behind);
+    let rig = Rig::open(&dir, options()).unwrap();
+    assert_eq!(rig.replica.machine().end.0, 410);
+    rig.settle();
+    rig.check();
+}
+
+#[test]
 fn a_checkpoint_without_its_segments_is_a_broken_promise() {
     let scratch = tempfile::tempdir().unwrap();
     let rig = leader(&scratch.path().join("leader"), &[200]);

@@ -39,6 +39,7 @@ impl Follower {
 
     pub fn install(&self, snapshot: &GroupSnapshot) {
         let staged = self.take_in(snapshot);
+        self.store.prepare(&staged, &snapshot.checkpoint).unwrap();
         install(&self.store, &snapshot.checkpoint);
         assert!(staged.is_installed());
         self.log.install(&staged).unwrap();
@@ -354,7 +355,12 @@ fn what_is_staged_can_be_given_up_or_serve_the_next() {
     drop(follower.take_in(&next));
     rig.append(100);
     rig.cut().unwrap();
-    let offer = rig.store.snapshot(GROUP).unwrap().offer;
+    let third = rig.store.snapshot(GROUP).unwrap();
+    assert!(
+        reason(&follower.store.prepare(&follower.take_in(&next), &third.checkpoint).unwrap_err())
+            .contains("is not staged")
+    );
+    let offer = third.offer.clone();
     let mut staging = follower.store.stage(GROUP, offer).unwrap();
     let missing = staging.missing().remove(0).0;
     staging.write(missing.id, 0, b"PAR1").unwrap();
