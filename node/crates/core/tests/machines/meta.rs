@@ -23,6 +23,9 @@
 //! raise VERSION                of the cluster
 //! show                         streams, views and producers
 //! cluster                      members, placements and the version
+//! plan [full=NODE] [at=TIME]   what the planner says, and doing it; members are lost after 60s;
+//!                              the disk of NODE is nearly full
+//! done                         owners report all moves that are under way
 //! restart                      through a checkpoint
 //! restore HEX                  from these bytes
 //! decode HEX                   applies these bytes
@@ -31,6 +34,7 @@
 //! check_view …                 as for view: may it be proposed?
 //! ```
 
+use std::collections::BTreeMap;
 use std::error::Error;
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -38,8 +42,8 @@ use std::time::Duration;
 
 use alluvium_core::ids::{GroupId, NodeId, PartitionNumber, ProducerId, StreamId, ViewId};
 use alluvium_core::meta::{
-    Addresses, Locality, Member, MemberState, Meta, MetaCommand, MetaOutcome, check_name,
-    check_producer_name, check_view,
+    Addresses, Locality, Member, MemberState, Meta, MetaCommand, MetaOutcome, NodeReport,
+    check_name, check_producer_name, check_view, plan,
 };
 use alluvium_core::replica::Machine as _;
 use alluvium_core::schema::{Column, ColumnType, StreamSchema};
@@ -73,6 +77,8 @@ impl goldenscript::Runner for MetaRunner {
         let output = match command.name.as_str() {
             "show" => show(&self.driven.machine),
             "cluster" => show_cluster(&self.driven.machine),
+            "plan" => self.plan(&mut args)?,
+            "done" => self.done()?,
             "restart" => self.driven.restart()?,
             "restore" => {
                 self.driven.machine = Meta::restore(&bytes(&mut args)?)?;
@@ -104,6 +110,42 @@ impl goldenscript::Runner for MetaRunner {
 impl MetaRunner {
     fn apply(&mut self, bytes: &Bytes) -> Result<String, Box<dyn Error>> {
         Ok(show_outcome(self.driven.apply(bytes)?) + "\n")
+    }
+
+    fn plan(&mut self, args: &mut ArgumentConsumer<'_>) -> Result<String, Box<dyn Error>> {
+        let mut reports = BTreeMap::new();
+        if let Some(node) = args.take_key("full") {
+            let report =
+                NodeReport { disk_used_bytes: 85, disk_total_bytes: 100, ..NodeReport::default() };
+            reports.insert(NodeId(number(Some(node), 0)?), report);
+        }
+        let meta = &self.driven.machine;
+        let commands = plan(meta, Duration::from_secs(60), time(args)?, &reports);
+        let mut text = String::new();
+        for command in commands {
+            match &command {
+                MetaCommand::Place { group, wanted, leader } => {
+                    writeln!(text, "{group} to {}, owner {leader}", list(wanted))?;
+                }
+                MetaCommand::SetMemberState { node, state, .. } => {
+                    writeln!(text, "{node} to {state}")?;
+                }
+                other => writeln!(text, "{other:?}")?,
+            }
+            self.apply(&command.encode())?;
+        }
+        Ok(if text.is_empty() { "nothing to do\n".into() } else { text })
+    }
+
+    fn done(&mut self) -> Result<String, Box<dyn Error>> {
+        let placements = self.driven.machine.placements().clone();
+        for (group, placement) in placements {
+            if !placement.is_settled() {
+                let moved = MetaCommand::Moved { group, voters: placement.wanted };
+                self.apply(&moved.encode())?;
+            }
+        }
+        Ok(String::new())
     }
 }
 
@@ -395,6 +437,11 @@ fn show(meta: &Meta) -> String {
     text
 }
 
+fn list(nodes: &[NodeId]) -> String {
+    let nodes: Vec<_> = nodes.iter().map(ToString::to_string).collect();
+    nodes.join(" ")
+}
+
 fn show_cluster(meta: &Meta) -> String {
     let mut text = format!("version {}\n", meta.cluster_version());
     for (node, member) in meta.members() {
@@ -407,10 +454,6 @@ fn show_cluster(meta: &Meta) -> String {
         }
         text.push('\n');
     }
-    let list = |nodes: &[NodeId]| {
-        let nodes: Vec<_> = nodes.iter().map(ToString::to_string).collect();
-        nodes.join(" ")
-    };
     for (group, placement) in meta.placements() {
         let (replicas, wanted) = (list(&placement.replicas), list(&placement.wanted));
         write!(text, "{group} on {replicas}, owner {}", placement.leader).unwrap();
