@@ -54,7 +54,7 @@ impl World {
             Answer::Opened { next } => self.opened(call.producer, next),
             Answer::NotOwner(owner) => {
                 let known = owner.filter(|owner| *owner != producer.owner);
-                let owner = known.unwrap_or_else(|| self.some_node());
+                let owner = known.unwrap_or_else(|| self.some_victim());
                 self.try_again(call, owner);
                 Ok(())
             }
@@ -69,7 +69,7 @@ impl World {
 
     /// A producer gives up waiting for an answer.
     pub(crate) fn timed_out(&mut self, call: Call) -> Result<(), Violation> {
-        let owner = self.some_node();
+        let owner = self.some_victim();
         self.try_again(call, owner);
         Ok(())
     }
@@ -82,7 +82,7 @@ impl World {
         let again = self.chance.around(self.plan.read_every);
         self.after(again, Happening::Read);
         let floor = self.oracle.acked_end();
-        let node = self.some_node();
+        let node = self.some_victim();
         self.call(Happening::Asked(node, Ask::Read { floor }));
         Ok(())
     }
@@ -133,10 +133,6 @@ impl World {
             let soon = self.chance.around(30 * MILLI);
             self.after(soon, Happening::Send(call.producer));
         }
-    }
-
-    fn some_node(&mut self) -> NodeId {
-        NodeId(1 + self.chance.between(0, self.nodes.len() as u64))
     }
 }
 

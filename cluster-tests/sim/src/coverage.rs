@@ -1,5 +1,6 @@
 //! What happened in a run, counted: a run that never elects, crashes or retries proves nothing.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 /// Something that should happen now and then.
@@ -65,14 +66,46 @@ pub enum Event {
     ReadRefused,
     /// The members changed.
     MembersChanged,
+    /// A replica was the first in another configuration.
+    ConfigurationEntered,
+    /// Learners became voters.
+    LearnerPromoted,
+    /// Leadership was handed over.
+    TransferDone,
+    /// A checkpoint was fetched.
+    Fetched,
     /// A checkpoint could not be fetched.
     FetchFailed,
+    /// A node without a replica was given one.
+    ReplicaAdded,
+    /// A node removed its replica.
+    ReplicaRemoved,
+    /// A node that removed its replica was given one again.
+    ReplicaBack,
+    /// A node was lost with its disk, and another one came in its place.
+    NodeLost,
+    /// A node lost its power and with it what its disk said was synced.
+    SyncLied,
+    /// A disk was full for a while.
+    DiskFull,
+    /// A request refused because the disk is full.
+    RefusedForRoom,
+    /// A leader paused for longer than an election takes.
+    LeaderPaused,
+    /// The network split into halves with one node between them.
+    Bridge,
+    /// Everybody reached two others only.
+    Ring,
+    /// Links came and went.
+    Flapping,
+    /// A read refused that would have missed something acknowledged before.
+    StaleReadRefused,
     /// Old events were forgotten.
     Retained,
 }
 
 impl Event {
-    const ALL: [Event; 32] = [
+    const ALL: [Event; 48] = [
         Event::LeaderElected,
         Event::Crash,
         Event::CrashAtWrite,
@@ -103,7 +136,23 @@ impl Event {
         Event::ReadAnswered,
         Event::ReadRefused,
         Event::MembersChanged,
+        Event::ConfigurationEntered,
+        Event::LearnerPromoted,
+        Event::TransferDone,
+        Event::Fetched,
         Event::FetchFailed,
+        Event::ReplicaAdded,
+        Event::ReplicaRemoved,
+        Event::ReplicaBack,
+        Event::NodeLost,
+        Event::SyncLied,
+        Event::DiskFull,
+        Event::RefusedForRoom,
+        Event::LeaderPaused,
+        Event::Bridge,
+        Event::Ring,
+        Event::Flapping,
+        Event::StaleReadRefused,
         Event::Retained,
     ];
 }
@@ -111,7 +160,7 @@ impl Event {
 /// Counts of every kind of event.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Coverage {
-    counts: [u64; Event::ALL.len()],
+    counts: BTreeMap<Event, u64>,
 }
 
 impl Coverage {
@@ -122,19 +171,19 @@ impl Coverage {
 
     /// Counts several.
     pub fn add(&mut self, event: Event, count: u64) {
-        self.counts[event as usize] += count;
+        *self.counts.entry(event).or_default() += count;
     }
 
     /// How often it happened.
     #[must_use]
     pub fn of(&self, event: Event) -> u64 {
-        self.counts[event as usize]
+        self.counts.get(&event).copied().unwrap_or_default()
     }
 
     /// Adds another run.
     pub fn merge(&mut self, other: &Coverage) {
-        for (count, more) in self.counts.iter_mut().zip(other.counts) {
-            *count += more;
+        for (&event, &count) in &other.counts {
+            self.add(event, count);
         }
     }
 

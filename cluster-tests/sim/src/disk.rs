@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use alluvium_core::ids::{Index, NodeId, Term};
+use alluvium_core::ids::{Index, Term};
 use alluvium_core::replica::{
     Checkpoint, HardState, Held, LogEntry, LogPosition, Members, Restored, Writes,
 };
@@ -80,6 +80,10 @@ impl Stored {
                 self.entries.extend(entries.map(|entry| (entry.index, entry)));
                 replaced
             }
+            Op::State(state) => {
+                self.state = state.clone();
+                0
+            }
             // A checkpoint taken before another one was installed is out of date.
             Op::Cut(checkpoint) => {
                 if self.checkpoint.index < checkpoint.position.index {
@@ -141,6 +145,9 @@ pub enum Op {
     Log(LogWrite),
     /// A checkpoint, and the log cut up to it.
     Cut(Checkpoint),
+    /// The state of a checkpoint alone, which is wrong: see
+    /// [`crate::mutant::Mutant::PositionApart`].
+    State(Bytes),
 }
 
 /// What is to be told once a write is synced.
@@ -186,11 +193,21 @@ pub struct Disk {
 impl Disk {
     /// A disk with a fresh replica on it.
     #[must_use]
-    pub fn new(voters: Vec<NodeId>, state: Bytes) -> Disk {
-        Disk {
-            stored: Stored { members: Members::of_voters(voters), state, ..Stored::default() },
-            ..Disk::default()
+    pub fn new(members: Members, state: Bytes) -> Disk {
+        Disk { stored: Stored { members, state, ..Stored::default() }, ..Disk::default() }
+    }
+
+    /// The replica is removed. What it voted stays, and where its log ended: what it acknowledged
+    /// counts for ever.
+    pub fn remove(&mut self, members: Members, state: Bytes, remembers: bool) {
+        let mut fresh = Disk::new(members, state);
+        let Stored { hard_state, forgotten, .. } = self.stored;
+        fresh.stored.hard_state = HardState { commit: Index(0), ..hard_state };
+        if remembers {
+            let order = |at: &LogPosition| (at.term, at.index);
+            fresh.stored.forgotten = std::cmp::max_by_key(forgotten, self.stored.last(), order);
         }
+        *self = fresh;
     }
 
     /// Takes a write.

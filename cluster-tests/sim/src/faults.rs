@@ -1,10 +1,9 @@
 //! What goes wrong in the world, and how it ends.
 
 use alluvium_core::ids::NodeId;
-use alluvium_core::replica::Members;
 
 use crate::coverage::Event;
-use crate::plan::MILLI;
+use crate::plan::{MILLI, SECOND};
 use crate::violation::Violation;
 use crate::world::{Happening, World};
 
@@ -26,12 +25,14 @@ impl World {
         if self.plan.crash_all && self.chance.once_in(4) {
             self.coverage.count(Event::CrashOfAll);
             let ids: Vec<NodeId> = self.nodes.iter().map(|node| node.id).collect();
-            ids.into_iter().for_each(|id| self.crash(id));
+            for id in ids {
+                self.crash(id)?;
+            }
+            Ok(())
         } else {
             let id = self.some_victim();
-            self.crash(id);
+            self.crash(id)
         }
-        Ok(())
     }
 
     /// A node may die right after it asked for a write: the hardest moment.
@@ -43,18 +44,28 @@ impl World {
         };
         if !self.calm && self.chance.once_in(times) {
             self.coverage.count(Event::CrashAtWrite);
-            self.crash(id);
+            return self.crash(id);
         }
         Ok(())
     }
 
-    fn crash(&mut self, id: NodeId) {
+    /// A node dies, and what it did not sync goes with it. When its disk lied, that is too much: a
+    /// voter that forgot what it said would make the others forget, and no program can tell. Such a
+    /// node must be replaced like one that is lost; or its process died alone, and nothing is lost.
+    fn crash(&mut self, id: NodeId) -> Result<(), Violation> {
         if self.node(id).replica.is_none() {
-            return;
+            return Ok(());
         }
         let unsynced = self.node(id).disk.unsynced();
-        let survivors = self.chance.between(0, unsynced + 1);
+        let mut survivors = self.chance.between(0, unsynced + 1);
         let torn = self.chance.coin();
+        if self.node(id).lies {
+            if self.chance.coin() && self.may_lose(id) {
+                self.coverage.count(Event::SyncLied);
+                return self.lose_node(id);
+            }
+            survivors = unsynced;
+        }
         let node = self.node(id);
         node.stop();
         let loss = node.disk.crash(survivors, torn);
@@ -66,6 +77,7 @@ impl World {
         self.coverage.add(Event::WriteTorn, loss.torn);
         let back = self.chance.around(self.plan.restart_after);
         self.after(back, Happening::Restart(id, boot));
+        Ok(())
     }
 
     /// A node comes back.
@@ -87,87 +99,55 @@ impl World {
     /// A node stops for a while, and does not notice.
     pub(crate) fn pause(&mut self) -> Result<(), Violation> {
         self.sometime(self.plan.pause_every, Happening::Pause);
-        let id = self.some_victim();
+        let mut id = self.some_victim();
+        let leader = self.nodes.iter().find(|node| node.leads()).map(|node| node.id);
+        if self.chance.coin() {
+            id = leader.unwrap_or(id);
+        }
         if !self.calm && self.node(id).replica.is_some() {
             let length = self.chance.around(self.plan.pause_length);
             self.node(id).paused_until = self.now + length;
             self.coverage.count(Event::Pause);
+            if leader == Some(id) && 2 * SECOND < length {
+                self.coverage.count(Event::LeaderPaused);
+            }
             self.trace.line(self.now, format_args!("{id} pauses for {} ms", length / MILLI));
         }
         Ok(())
     }
 
-    /// The network splits: one node, or a random part, is cut off, both ways or one.
-    pub(crate) fn split(&mut self) -> Result<(), Violation> {
-        if self.calm {
-            return Ok(());
+    /// A disk is full for a while.
+    pub(crate) fn full(&mut self) -> Result<(), Violation> {
+        self.sometime(self.plan.full_every, Happening::Full);
+        let id = self.some_victim();
+        if !self.calm && self.node(id).replica.is_some() {
+            let length = self.chance.around(self.plan.full_length);
+            self.node(id).full_until = self.now + length;
+            self.coverage.count(Event::DiskFull);
+            self.trace.line(self.now, format_args!("{id} is full for {} ms", length / MILLI));
         }
-        let ids: Vec<NodeId> = self.nodes.iter().map(|node| node.id).collect();
-        let alone = self.some_victim();
-        let far: Vec<NodeId> = if self.chance.coin() {
-            vec![alone]
-        } else {
-            ids.iter().copied().filter(|_| self.chance.coin()).collect()
-        };
-        let one_way = self.plan.one_way && self.chance.coin();
-        let outward = self.chance.coin();
-        for &from in &ids {
-            for &to in &ids {
-                let leaves = far.contains(&from) && !far.contains(&to);
-                let enters = !far.contains(&from) && far.contains(&to);
-                let blocked =
-                    if one_way { if outward { leaves } else { enters } } else { leaves || enters };
-                if blocked {
-                    self.blocked.insert((from, to));
-                }
-            }
-        }
-        self.coverage.count(if one_way { Event::OneWaySplit } else { Event::Split });
-        self.trace.line(self.now, format_args!("the network splits: {:?}", self.blocked));
-        let length = self.chance.around(self.plan.split_length);
-        self.after(length, Happening::Whole);
         Ok(())
     }
 
-    /// The network is whole again.
-    pub(crate) fn whole(&mut self) -> Result<(), Violation> {
-        self.blocked.clear();
-        self.trace.line(self.now, format_args!("the network is whole"));
-        self.sometime(self.plan.split_every, Happening::Split);
-        Ok(())
-    }
-
-    /// Whoever leads is asked for other members.
-    pub(crate) fn change(&mut self) -> Result<(), Violation> {
-        self.sometime(self.plan.change_every, Happening::Change);
-        let leader = self.nodes.iter().find(|node| node.leads()).map(|node| node.id);
-        let Some(leader) = leader.filter(|_| !self.calm) else { return Ok(()) };
-        if self.paused(leader).is_some() {
-            return Ok(());
-        }
-        let mut voters: Vec<NodeId> = self.nodes.iter().map(|node| node.id).collect();
-        while 3 < voters.len() {
-            let at = usize::try_from(self.chance.between(0, voters.len() as u64));
-            voters.remove(at.expect("a small number"));
-        }
-        self.trace.line(self.now, format_args!("{leader} is asked for members {voters:?}"));
-        // Noted now: a step may lead through several sets, of which only the last can be seen
-        // after.
-        self.voter_sets.insert(voters.clone());
-        self.ask_for_members(leader, Members::of_voters(voters))
+    /// Whether a disk is full.
+    pub(crate) fn is_full(&mut self, id: NodeId) -> bool {
+        self.now < self.node(id).full_until
     }
 
     /// The faults end: everybody is up and reaches everybody.
     pub(crate) fn calm_down(&mut self) -> Result<(), Violation> {
         self.calm = true;
         self.blocked.clear();
+        self.flapping.clear();
         self.plan.jitter = 0;
+        self.plan.fetch = self.plan.fetch.min(SECOND / 5);
         self.trace.line(self.now, format_args!("the faults end"));
         let now = self.now;
         let mut down = Vec::new();
         for node in &mut self.nodes {
             node.paused_until = node.paused_until.min(now);
-            if node.replica.is_none() {
+            node.full_until = node.full_until.min(now);
+            if node.replica.is_none() && node.hosts && !node.gone {
                 down.push((node.id, node.boot));
             }
         }
@@ -177,7 +157,9 @@ impl World {
         Ok(())
     }
 
-    fn some_victim(&mut self) -> NodeId {
-        NodeId(1 + self.chance.between(0, self.nodes.len() as u64))
+    /// Some node that is not lost.
+    pub(crate) fn some_victim(&mut self) -> NodeId {
+        let living = self.living();
+        *self.chance.pick(&living)
     }
 }

@@ -6,29 +6,35 @@
 //! oracle that sees everything, when it happens.
 //!
 //! Reading order: [`plan`] (what a seed draws), [`world`] (events in order), `shell` (what a node
-//! does with its replica), [`disk`], [`load`], `faults`, [`oracle`] (the promises), [`mutant`]
-//! (being wrong on purpose), [`run`](mod@run).
+//! does with its replica), `checkpoints`, [`disk`], [`load`], [`placement`] (how the group moves),
+//! `faults`, `links`, [`oracle`] and [`quorum`] (the promises), [`mutant`] (being wrong on purpose),
+//! [`run`](mod@run).
 //!
 //! Not simulated: bytes on a real disk (the store's tests), real processes and sockets (the
-//! end-to-end tests), a machine that lies about its syncs.
+//! end-to-end tests). A disk that lied about its syncs and lost its power is replaced: Raft cannot
+//! bear a voter that forgets.
 
 pub mod chance;
+mod checkpoints;
 mod clients;
 pub mod coverage;
 pub mod disk;
 mod faults;
-mod fetch;
 pub mod hash;
+mod links;
 pub mod load;
 pub mod machine;
 pub mod mutant;
 pub mod node;
 pub mod oracle;
+pub mod placement;
 pub mod plan;
+pub mod quorum;
 pub mod run;
 mod serve;
 mod shell;
 pub mod trace;
+mod twist;
 pub mod violation;
 pub mod world;
 

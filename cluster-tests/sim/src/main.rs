@@ -11,7 +11,9 @@ const USAGE: &str = "\
 sim --seed N [--mutant NAME] [--trace]   one seed; --trace prints every line
 sim --seeds A..B [--mutant NAME]         many; prints one line, and what failed
 
-mutants: ack-before-sync vote-not-synced duplicate-not-recognised truncate-too-early";
+mutants: ack-before-sync vote-not-synced duplicate-not-recognised truncate-too-early
+         learner-counted read-context-reused position-apart checkpoint-without-members
+         leave-joint-skipped removed-log-forgotten";
 
 /// From so many seeds on, everything that can happen must have happened.
 const COVERAGE_SEEDS_MIN: u64 = 100;

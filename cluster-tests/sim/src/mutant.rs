@@ -1,6 +1,7 @@
 //! Faults of ours, put in on purpose: the simulator must catch each of them.
 //!
-//! They live in the simulator's shell and machine. The core has no switch for wrong behaviour.
+//! They live in the simulator's shell, disk and machine, and where messages pass (`twist`). The core
+//! has no switch for wrong behaviour.
 
 /// A way to be wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,15 +14,35 @@ pub enum Mutant {
     DuplicateNotRecognised,
     /// The log is cut before the checkpoint that replaces it is synced.
     TruncateTooEarly,
+    /// What a learner has counts as if a voter had it.
+    LearnerCounted,
+    /// All attempts of a leader's reads go under one name, so that a late answer to an earlier one
+    /// counts for the next.
+    ReadContextReused,
+    /// The state of a checkpoint and its position are written one after the other.
+    PositionApart,
+    /// A checkpoint does not keep who belonged to the group.
+    CheckpointWithoutMembers,
+    /// Followers skip empty entries without a look at their kind, and never leave a joint
+    /// configuration.
+    LeaveJointSkipped,
+    /// A removed replica leaves its vote behind and forgets what it acknowledged.
+    RemovedLogForgotten,
 }
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Mutant; 4] = [
+    pub const ALL: [Mutant; 10] = [
         Mutant::AckBeforeSync,
         Mutant::VoteNotSynced,
         Mutant::DuplicateNotRecognised,
         Mutant::TruncateTooEarly,
+        Mutant::LearnerCounted,
+        Mutant::ReadContextReused,
+        Mutant::PositionApart,
+        Mutant::CheckpointWithoutMembers,
+        Mutant::LeaveJointSkipped,
+        Mutant::RemovedLogForgotten,
     ];
 
     /// The name on the command line.
@@ -32,6 +53,12 @@ impl Mutant {
             Mutant::VoteNotSynced => "vote-not-synced",
             Mutant::DuplicateNotRecognised => "duplicate-not-recognised",
             Mutant::TruncateTooEarly => "truncate-too-early",
+            Mutant::LearnerCounted => "learner-counted",
+            Mutant::ReadContextReused => "read-context-reused",
+            Mutant::PositionApart => "position-apart",
+            Mutant::CheckpointWithoutMembers => "checkpoint-without-members",
+            Mutant::LeaveJointSkipped => "leave-joint-skipped",
+            Mutant::RemovedLogForgotten => "removed-log-forgotten",
         }
     }
 

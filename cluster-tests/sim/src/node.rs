@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use alluvium_core::ids::{GroupId, NodeId, RequestId};
+use alluvium_core::ids::{GroupId, NodeId, RequestId, Term};
 use alluvium_core::replica::{
-    Fetch, Input, LogPosition, Machine as _, Replica, ReplicaConfig, Role,
+    Fetch, Input, LogPosition, Machine as _, Members, Replica, ReplicaConfig, Role,
 };
+
+use bytes::Bytes;
 
 use crate::disk::Disk;
 use crate::load::Call;
@@ -28,8 +30,11 @@ pub enum Waiting {
         /// What was acknowledged when it began.
         floor: u64,
     },
-    /// A change of voters.
-    Change,
+    /// A change of members.
+    Change {
+        /// Whether learners become voters by it.
+        promotes: bool,
+    },
     /// Commands of the owner itself.
     Upkeep,
 }
@@ -38,6 +43,14 @@ pub enum Waiting {
 pub struct Node {
     /// Its name.
     pub id: NodeId,
+    /// Whether it holds a replica, on its disk at least.
+    pub hosts: bool,
+    /// Lost with its disk, for good.
+    pub gone: bool,
+    /// Its disk says that it synced when it did not: what it wrote is gone with the power.
+    pub lies: bool,
+    /// Its disk is full before this time.
+    pub full_until: u64,
     /// Nothing while it is down.
     pub replica: Option<Replica<Witnessed>>,
     /// How often it started; events for a former start are void.
@@ -67,13 +80,16 @@ pub struct Node {
 impl Node {
     /// A fresh node.
     #[must_use]
-    pub fn new(id: NodeId, voters: Vec<NodeId>, forgetful: bool) -> Node {
-        let state = Witnessed::new(forgetful).checkpoint();
+    pub fn new(id: NodeId, founders: Members, blank: Bytes, hosts: bool) -> Node {
         Node {
             id,
+            hosts,
+            gone: false,
+            lies: false,
+            full_until: 0,
             replica: None,
             boot: 0,
-            disk: Disk::new(voters, state),
+            disk: Disk::new(founders, blank),
             paused_until: 0,
             skew: 0,
             tick: 0,
@@ -113,6 +129,25 @@ impl Node {
         self.inbox.clear();
         self.fetch = None;
         self.offers = false;
+    }
+
+    /// Whether it is this node, and not lost.
+    #[must_use]
+    pub fn is(&self, id: NodeId) -> bool {
+        self.id == id && !self.gone
+    }
+
+    /// The newest term it knows.
+    #[must_use]
+    pub fn term(&self) -> Term {
+        let stored = self.disk.stored.hard_state.term;
+        self.replica.as_ref().map_or(stored, |replica| replica.status().term.max(stored))
+    }
+
+    /// Whether a change of members that it asked for is under way.
+    #[must_use]
+    pub fn is_changing(&self) -> bool {
+        self.requests.values().any(|waiting| matches!(waiting, Waiting::Change { .. }))
     }
 
     /// Whether it leads, as far as it knows.

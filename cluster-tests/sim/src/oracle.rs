@@ -82,17 +82,19 @@ impl Oracle {
     }
 
     /// I2: entries were asked to be written somewhere. An index and term name one entry for ever,
-    /// and with it everything before.
+    /// and with it everything before. `joint_matters` is false for a mutant that must not be caught for
+    /// what it changed, but for what comes of it.
     ///
     /// # Errors
     /// When the same place held something else.
-    pub fn written(&mut self, entries: &[LogEntry]) -> Result<(), Violation> {
+    pub fn written(&mut self, entries: &[LogEntry], joint_matters: bool) -> Result<(), Violation> {
         let mut before: Option<Term> = None;
         for entry in entries {
             let mut hash = Hash::default();
             hash.add_number(match entry.kind {
                 EntryKind::Normal => 0,
                 EntryKind::ConfChange => 1,
+                EntryKind::ConfChangeV2 if !joint_matters && entry.data.is_empty() => 0,
                 EntryKind::ConfChangeV2 => 2,
             });
             hash.add(&entry.data);
@@ -157,6 +159,11 @@ impl Oracle {
         })?;
         *known = stored.checkpoint;
         Ok(())
+    }
+
+    /// A node removed its replica: the next one begins without a checkpoint.
+    pub fn removed(&mut self, node: NodeId) {
+        self.checkpoints.remove(&node);
     }
 
     /// I4 and I17: a replica executed the command at `at` and is in `state` since. Gives whether it
@@ -284,8 +291,8 @@ impl Oracle {
     }
 }
 
-/// I8: a change of voters leads into a joint configuration, and the next one leads out of it. Seen
-/// while the whole log is there.
+/// I8: a change of members leads into a joint configuration, and the next one leads out of it. A log
+/// begins outside of one, because no checkpoint is taken inside.
 fn changes_alternate(node: NodeId, stored: &Stored) -> Result<(), Violation> {
     let mut joint = false;
     let entries = stored.entries.values();

@@ -57,8 +57,20 @@ pub struct Plan {
     pub fetch_loss: u64,
     /// Size of the log kept in memory for followers behind it.
     pub retained: u64,
-    /// Mean time between two changes of members.
-    pub change_every: u64,
+    /// Mean time between two changes of the placement.
+    pub place_every: u64,
+    /// Mean time until a node removes a replica that is not wanted there.
+    pub remove_after: u64,
+    /// Mean time between two losses of a node with its disk.
+    pub lose_every: u64,
+    /// Whether the disk of one node says that it synced when it did not.
+    pub liar: bool,
+    /// Mean time between two full disks.
+    pub full_every: u64,
+    /// Mean time a disk is full.
+    pub full_length: u64,
+    /// Whether a full disk takes no entries either: its reserve is used up.
+    pub full_stalls: bool,
     /// How far a node's clock is off, at most.
     pub skew: u64,
     /// Drift of a node's ticks, of a thousand, at most.
@@ -105,7 +117,9 @@ impl Plan {
         let client_loss = maybe(1, 100);
         let reopen_every = maybe(2 * SECOND, 10 * SECOND);
         let drain = maybe(MILLI / 10, 5 * MILLI);
-        let change_every = maybe(2 * SECOND, 8 * SECOND);
+        let place_every = maybe(2 * SECOND, 12 * SECOND);
+        let lose_every = maybe(3 * SECOND, 20 * SECOND);
+        let full_every = maybe(3 * SECOND, 20 * SECOND);
         let fetch_loss = maybe(50, 500);
         Plan {
             faults_end: chance.between(20 * SECOND, 90 * SECOND),
@@ -130,7 +144,13 @@ impl Plan {
             fetch: chance.between(MILLI, 3 * SECOND),
             fetch_loss,
             retained: *chance.pick(&[0, 2_000, 20_000, 1 << 24]),
-            change_every,
+            place_every,
+            remove_after: chance.between(MILLI, 4 * SECOND),
+            lose_every: if place_every == 0 { 0 } else { lose_every },
+            liar: place_every != 0 && chance.once_in(4),
+            full_every,
+            full_length: chance.between(SECOND / 5, 5 * SECOND),
+            full_stalls: chance.coin(),
             skew,
             drift,
             producer_count: chance.between(1, 5),

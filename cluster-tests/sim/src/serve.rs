@@ -16,14 +16,25 @@ use crate::world::{Happening, World};
 impl World {
     /// A request arrives at a node. One that is down does not answer.
     pub(crate) fn asked(&mut self, id: NodeId, ask: Ask) -> Result<(), Violation> {
-        if self.node(id).replica.is_none() {
-            return Ok(());
-        }
         if let Some(until) = self.paused(id) {
             self.at(until, Happening::Asked(id, ask));
             return Ok(());
         }
+        let full = self.is_full(id);
+        let node = self.node(id);
+        if node.replica.is_none() {
+            let elsewhere = !node.hosts && !node.gone;
+            if elsewhere && let Ask::Append(call, _) | Ask::Fence(call) = ask {
+                self.answer_all(vec![call], &Answer::NotOwner(None));
+            }
+            return Ok(());
+        }
         match ask {
+            Ask::Append(call, _) | Ask::Fence(call) if full => {
+                self.coverage.count(Event::RefusedForRoom);
+                self.answer_all(vec![call], &Answer::Retry);
+                Ok(())
+            }
             Ask::Append(call, values) => {
                 let node = self.node(id);
                 node.gathered.push((call, values));
@@ -141,8 +152,14 @@ impl World {
         match self.take(id, request)? {
             Waiting::Append(calls) => self.answer_all(calls, &Answer::NotOwner(owner)),
             Waiting::Fence(call) => self.answer_all(vec![call], &Answer::NotOwner(owner)),
-            Waiting::Read { .. } => self.coverage.count(Event::ReadRefused),
-            Waiting::Change | Waiting::Upkeep => {}
+            Waiting::Read { floor } => {
+                self.coverage.count(Event::ReadRefused);
+                let replica = self.node(id).replica.as_ref().expect("it just answered");
+                if replica.machine().partition().end().0 < floor {
+                    self.coverage.count(Event::StaleReadRefused);
+                }
+            }
+            Waiting::Change { .. } | Waiting::Upkeep => {}
         }
         Ok(())
     }
@@ -152,7 +169,7 @@ impl World {
         match self.take(id, request)? {
             Waiting::Append(calls) => self.answer_all(calls, &Answer::Retry),
             Waiting::Fence(call) => self.answer_all(vec![call], &Answer::Retry),
-            Waiting::Read { .. } | Waiting::Change | Waiting::Upkeep => {}
+            Waiting::Read { .. } | Waiting::Change { .. } | Waiting::Upkeep => {}
         }
         Ok(())
     }
@@ -177,9 +194,29 @@ impl World {
         &mut self,
         id: NodeId,
         members: Members,
+        waiting: Waiting,
     ) -> Result<(), Violation> {
-        let request = self.wait(id, Waiting::Change);
+        self.trace.line(self.now, format_args!("{id} is asked for {members:?}"));
+        let request = self.wait(id, waiting);
         self.feed(id, Input::ChangeMembers { request, members })
+    }
+
+    /// The members are others now.
+    pub(crate) fn members_changed(
+        &mut self,
+        id: NodeId,
+        request: RequestId,
+    ) -> Result<(), Violation> {
+        let waiting = self.take(id, request)?;
+        let Waiting::Change { promotes } = waiting else {
+            let seen = format!("{id} answers {request} as a change of members: {waiting:?}");
+            return Err(Violation::new(Invariant::OneChangeOfVoters, seen));
+        };
+        self.coverage.count(Event::MembersChanged);
+        if promotes {
+            self.coverage.count(Event::LearnerPromoted);
+        }
+        Ok(())
     }
 
     fn propose(

@@ -32,7 +32,8 @@ impl World {
         }
         let tick = self.node(id).tick;
         self.after(tick, Happening::Tick(id, boot));
-        self.feed(id, Input::Tick)
+        self.feed(id, Input::Tick)?;
+        self.drive(id)
     }
 
     /// A message arrives.
@@ -48,6 +49,7 @@ impl World {
         if self.node(to).replica.is_some() {
             self.trace.line(self.now, format_args!("{envelope}"));
         }
+        let envelope = self.misread(envelope);
         self.feed(to, Input::Message(envelope))
     }
 
@@ -107,6 +109,9 @@ impl World {
             self.trace.line(self.now, format_args!("{id} {:?} {}", change.role, change.term));
             if change.role == Role::Leader {
                 self.coverage.count(Event::LeaderElected);
+                if self.handed_to.take() == Some(id) {
+                    self.coverage.count(Event::TransferDone);
+                }
                 let World { oracle, nodes, .. } = self;
                 let place = usize::try_from(id.0 - 1).expect("a small number");
                 oracle.leads(id, change.term, &nodes[place].disk.stored)?;
@@ -115,6 +120,7 @@ impl World {
         if let Some(position) = effects.installed {
             self.installed(id, position)?;
         }
+        self.see_configuration(id)?;
         self.applied(id, applied)?;
         for reply in replies {
             self.reply(id, &reply)?;
@@ -173,22 +179,6 @@ impl World {
         Ok(())
     }
 
-    /// I6. Where the voters change, a majority of one of the sets there ever were must do: which
-    /// one counted, only the leader knew.
-    fn durable_on_majority(&mut self, id: NodeId, at: LogPosition) -> Result<(), Violation> {
-        let voters = replica(self.node(id).replica.as_ref()).members().voters;
-        self.voter_sets.insert(voters);
-        let durable = self.voter_sets.iter().any(|voters| {
-            let having = voters
-                .iter()
-                .filter(|voter| self.nodes.iter().any(|node| node.id == **voter && node.has(at)));
-            voters.len() < 2 * having.count()
-        });
-        ensure(Invariant::CommittedIsDurable, durable, || {
-            format!("{id} executed {at}, which is not on the disks of a majority")
-        })
-    }
-
     fn reply(&mut self, id: NodeId, reply: &Reply) -> Result<(), Violation> {
         match reply {
             Reply::NotOwner { request, owner } => {
@@ -201,22 +191,30 @@ impl World {
                 self.undone(id, *request)
             }
             Reply::ReadReady { request, .. } => self.read_ready(id, *request),
-            Reply::MembersChanged { request } => {
-                self.coverage.count(Event::MembersChanged);
-                self.undone(id, *request)
-            }
+            Reply::MembersChanged { request } => self.members_changed(id, *request),
         }
     }
 
     fn write(&mut self, id: NodeId, writes: Writes, held: Held) -> Result<(), Violation> {
         self.trace.line(self.now, format_args!("{id} writes {writes}"));
-        self.oracle.written(&writes.entries)?;
+        let joint_matters = self.mutant != Some(Mutant::LeaveJointSkipped);
+        self.oracle.written(&writes.entries, joint_matters)?;
         let write = LogWrite::of(&writes);
         let only_vote = write.only_vote();
         let hasty = match self.mutant {
             Some(Mutant::AckBeforeSync) => true,
             Some(Mutant::VoteNotSynced) => only_vote,
-            Some(Mutant::DuplicateNotRecognised | Mutant::TruncateTooEarly) | None => false,
+            Some(
+                Mutant::DuplicateNotRecognised
+                | Mutant::TruncateTooEarly
+                | Mutant::LearnerCounted
+                | Mutant::ReadContextReused
+                | Mutant::PositionApart
+                | Mutant::CheckpointWithoutMembers
+                | Mutant::LeaveJointSkipped
+                | Mutant::RemovedLogForgotten,
+            )
+            | None => false,
         };
         let sync = if only_vote && self.mutant == Some(Mutant::VoteNotSynced) {
             Sync::Skipped
@@ -246,7 +244,9 @@ impl World {
             return;
         }
         let boot = node.boot;
-        let mut time = self.chance.around(self.plan.sync);
+        let full_until = node.full_until;
+        let stalled = if self.plan.full_stalls { full_until } else { 0 };
+        let mut time = self.chance.around(self.plan.sync) + stalled.saturating_sub(self.now);
         if !self.calm && self.chance.per_mille(self.plan.slow_sync) {
             self.coverage.count(Event::SlowSync);
             time += self.chance.between(SECOND / 20, 2 * SECOND);
@@ -304,43 +304,6 @@ impl World {
         let (envelopes, persisted) = held.release(writes.into_durable());
         self.send(envelopes);
         self.feed(id, Input::Persisted(persisted))
-    }
-
-    /// A node makes a checkpoint and cuts its log.
-    pub(crate) fn checkpoint(&mut self, id: NodeId, boot: u64) -> Result<(), Violation> {
-        // Nodes become voters here without learning first, so they must find all in the log.
-        if self.node(id).boot != boot || self.plan.change_every != 0 {
-            return Ok(());
-        }
-        let again = self.chance.around(self.plan.checkpoint_every);
-        self.after(again, Happening::Checkpoint(id, boot));
-        if self.paused(id).is_some() {
-            return Ok(());
-        }
-        self.cut(id).map(|_| ())
-    }
-
-    /// Cuts, unless there is nothing to cut. Whether a cut is under way now.
-    pub(crate) fn cut(&mut self, id: NodeId) -> Result<bool, Violation> {
-        let node = self.node(id);
-        let replica = replica(node.replica.as_ref());
-        if !replica.can_checkpoint() {
-            return Ok(false);
-        }
-        let checkpoint = replica.checkpoint();
-        let position = checkpoint.position;
-        if position.index <= node.disk.stored.checkpoint.index {
-            return Ok(false);
-        }
-        let then = Then::Truncate(position.index);
-        self.trace.line(self.now, format_args!("{id} checkpoint {position}"));
-        if self.mutant == Some(Mutant::TruncateTooEarly) {
-            self.node(id).disk.stored.cut(position);
-        }
-        self.node(id).disk.write(Op::Cut(checkpoint), then, Sync::Wanted);
-        self.begin_sync(id);
-        self.crash_at(id, Write::Checkpoint)?;
-        Ok(self.node(id).replica.is_some())
     }
 }
 

@@ -4,18 +4,22 @@
 //! asked for. Whatever is drawn comes from the seed, so a seed is a run.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeSet, BinaryHeap};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 
-use alluvium_core::ids::NodeId;
-use alluvium_core::replica::Envelope;
+use alluvium_core::ids::{Index, NodeId};
+use alluvium_core::replica::{Envelope, Machine as _, Members, Step};
+use bytes::Bytes;
 
 use crate::chance::Chance;
 use crate::coverage::{Coverage, Event};
 use crate::load::{Answer, Ask, Call, Producer};
+use crate::machine::Witnessed;
 use crate::mutant::Mutant;
 use crate::node::Node;
 use crate::oracle::Oracle;
+use crate::placement::Placement;
 use crate::plan::{MILLI, Plan, SECOND};
+use crate::quorum::{Configuration, founded};
 use crate::trace::Trace;
 use crate::violation::Violation;
 
@@ -65,8 +69,16 @@ pub enum Happening {
     Split,
     /// The network is whole again.
     Whole,
-    /// The voters change.
-    Change,
+    /// Links that come and go do so.
+    Flap,
+    /// A disk is full for a while.
+    Full,
+    /// The placement changes.
+    Place,
+    /// A node removes its replica, unless it is wanted there.
+    Remove(NodeId),
+    /// A node is lost with its disk.
+    Lose,
     /// The faults end.
     Calm,
 }
@@ -115,8 +127,20 @@ pub struct World {
     pub producers: Vec<Producer>,
     /// Who sees everything.
     pub oracle: Oracle,
-    /// Sets of voters there ever were.
-    pub voter_sets: BTreeSet<Vec<NodeId>>,
+    /// Links that come and go.
+    pub flapping: Vec<(NodeId, NodeId)>,
+    /// The members the group was founded with.
+    pub founders: Members,
+    /// The state of a fresh machine.
+    pub blank: Bytes,
+    /// What the catalogue says.
+    pub placement: Placement,
+    /// Whom an owner handed leadership to last.
+    pub handed_to: Option<NodeId>,
+    /// The configurations of the group, with what the first replica in each had executed then.
+    pub configurations: Vec<(Index, Configuration)>,
+    /// For mutants: what the leader last asked its followers for reads.
+    pub(crate) last_read: BTreeMap<NodeId, Bytes>,
     /// Requests given out.
     pub requests: u64,
     /// Whether the faults are over.
@@ -137,11 +161,16 @@ impl World {
     pub fn new(seed: u64, mutant: Option<Mutant>, keep_all: bool) -> Result<World, Violation> {
         let mut chance = Chance::new(seed);
         let plan = Plan::draw(&mut chance);
-        let node_count = if plan.change_every == 0 { 3 } else { 5 };
-        let voters: Vec<NodeId> = (1..=3).map(NodeId).collect();
-        let forgetful = mutant == Some(Mutant::DuplicateNotRecognised);
-        let nodes =
-            (1..=node_count).map(|id| Node::new(NodeId(id), voters.clone(), forgetful)).collect();
+        let node_count = if plan.place_every == 0 { 3 } else { 5 };
+        let founders = Members::of_voters((1..=3).map(NodeId));
+        let blank = Witnessed::new(mutant == Some(Mutant::DuplicateNotRecognised)).checkpoint();
+        let mut nodes: Vec<Node> = (1..=node_count)
+            .map(|id| Node::new(NodeId(id), founders.clone(), blank.clone(), id <= 3))
+            .collect();
+        if plan.liar {
+            let at = chance.between(0, node_count);
+            nodes[usize::try_from(at).expect("a small number")].lies = true;
+        }
         let producers = (0..plan.producer_count).map(Producer::new).collect();
         let mut world = World {
             now: 0,
@@ -153,7 +182,13 @@ impl World {
             blocked: BTreeSet::new(),
             producers,
             oracle: Oracle::default(),
-            voter_sets: BTreeSet::from([voters]),
+            flapping: Vec::new(),
+            placement: Placement { wanted: founders.clone(), leader: NodeId(1) },
+            handed_to: None,
+            configurations: founded(&founders.voters),
+            last_read: BTreeMap::new(),
+            founders,
+            blank,
             requests: 0,
             calm: false,
             mutant,
@@ -168,12 +203,10 @@ impl World {
         self.trace.line(0, format_args!("{:?}", self.plan));
         let ids: Vec<NodeId> = self.nodes.iter().map(|node| node.id).collect();
         for id in ids {
-            let skew = self.chance.between(0, self.plan.skew + 1);
-            let drift = TICK * self.chance.between(0, 2 * self.plan.drift + 1) / 1000;
-            let node = self.node(id);
-            node.skew = skew;
-            node.tick = TICK + drift - drift / 2;
-            self.start(id)?;
+            self.set_clock(id);
+            if self.node(id).hosts {
+                self.start(id)?;
+            }
         }
         for producer in 0..self.plan.producer_count {
             self.after(self.plan.think, Happening::Produce(producer));
@@ -184,13 +217,24 @@ impl World {
             (self.plan.crash_every, Happening::Crash),
             (self.plan.pause_every, Happening::Pause),
             (self.plan.split_every, Happening::Split),
-            (self.plan.change_every, Happening::Change),
+            (self.plan.full_every, Happening::Full),
+            (self.plan.place_every, Happening::Place),
+            (self.plan.lose_every, Happening::Lose),
         ];
         for (every, what) in faults {
             self.sometime(every, what);
         }
         self.after(self.plan.faults_end, Happening::Calm);
         Ok(())
+    }
+
+    /// Draws how a node's clock is wrong.
+    pub fn set_clock(&mut self, id: NodeId) {
+        let skew = self.chance.between(0, self.plan.skew + 1);
+        let drift = TICK * self.chance.between(0, 2 * self.plan.drift + 1) / 1000;
+        let node = self.node(id);
+        node.skew = skew;
+        node.tick = TICK + drift - drift / 2;
     }
 
     /// Starts a node and its clocks.
@@ -238,7 +282,11 @@ impl World {
             Happening::Pause => self.pause(),
             Happening::Split => self.split(),
             Happening::Whole => self.whole(),
-            Happening::Change => self.change(),
+            Happening::Flap => self.flap(),
+            Happening::Full => self.full(),
+            Happening::Place => self.place(),
+            Happening::Remove(id) => self.remove(id),
+            Happening::Lose => self.lose(),
             Happening::Calm => self.calm_down(),
         }
     }
@@ -276,7 +324,9 @@ impl World {
 
     /// Gives messages to the network.
     pub fn send(&mut self, envelopes: Vec<Envelope>) {
-        for envelope in envelopes {
+        let twisted: Vec<Envelope> =
+            envelopes.into_iter().flat_map(|envelope| self.twisted(envelope)).collect();
+        for envelope in twisted {
             let times = self.times_sent(&envelope);
             for _ in 0..times {
                 let jitter = self.chance.between(0, self.plan.jitter + 1);
@@ -320,17 +370,23 @@ impl World {
     pub fn settled(&self) -> bool {
         let acked = self.producers.iter().all(|producer| producer.unacked.is_empty());
         let waiting = self.nodes.iter().any(|node| !node.requests.is_empty());
-        acked && !waiting && self.replicas_equal()
+        acked && !waiting && self.placed() && self.replicas_equal()
+    }
+
+    /// Whether the group is where the placement says.
+    fn placed(&self) -> bool {
+        let mut leaders = self.nodes.iter().filter(|node| node.leads());
+        !self.moves() || leaders.any(|node| self.next_step_of(node.id) == Some(Step::Done))
     }
 
     fn replicas_equal(&self) -> bool {
         let Some(leader) = self.nodes.iter().find(|node| node.leads()) else { return false };
         let Some(replica) = &leader.replica else { return false };
-        let (voters, status) = (replica.members().voters, replica.status());
+        let (members, status) = (replica.members(), replica.status());
         let state = replica.machine().state();
-        let mut of_voters = self.nodes.iter().filter(|node| voters.contains(&node.id));
+        let mut of_members = self.nodes.iter().filter(|node| members.contains(node.id));
         status.applied == status.last_index
-            && of_voters.all(|node| {
+            && of_members.all(|node| {
                 node.replica.as_ref().is_some_and(|replica| {
                     replica.status().applied == status.applied && replica.machine().state() == state
                 })

@@ -160,6 +160,12 @@ impl<M: Machine> Replica<M> {
         self.consensus.members()
     }
 
+    /// While voters change, those before: their majority counts too. Empty otherwise.
+    #[must_use]
+    pub fn outgoing_voters(&self) -> Vec<NodeId> {
+        self.consensus.outgoing_voters()
+    }
+
     /// How far the members are, by name; empty unless this replica leads.
     #[must_use]
     pub fn progress(&self) -> Vec<Progress> {

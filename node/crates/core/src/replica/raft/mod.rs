@@ -305,6 +305,12 @@ impl Consensus {
         members_of(&self.node.store().members)
     }
 
+    /// The voters of the older configuration, while there are two.
+    pub(super) fn outgoing_voters(&self) -> Vec<NodeId> {
+        Members::of_voters(self.node.store().members.voters_outgoing.iter().copied().map(NodeId))
+            .voters
+    }
+
     /// Whether one plain configuration describes the group.
     pub(super) fn settled(&self) -> bool {
         self.node.store().members.voters_outgoing.is_empty()
