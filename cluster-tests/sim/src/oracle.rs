@@ -43,6 +43,8 @@ impl Value {
 #[derive(Clone, Copy, Debug)]
 struct Agreed {
     term: Term,
+    /// The term of the replica that executed it first: it was agreed in that one or before.
+    agreed_in: Term,
     state: u64,
 }
 
@@ -72,7 +74,8 @@ impl Oracle {
             format!("{known} and {node} both lead {term}")
         })?;
         // A candidate may win an old term late: what was agreed in newer ones does not concern it.
-        for (&index, agreed) in self.agreed.iter().filter(|(_, agreed)| agreed.term < term) {
+        let before = self.agreed.iter().filter(|(_, agreed)| agreed.agreed_in < term);
+        for (&index, agreed) in before {
             let at = LogPosition { index, term: agreed.term };
             ensure(Invariant::LeaderComplete, stored.has(at), || {
                 format!("{node} leads {term} without entry {at}, which was agreed")
@@ -166,8 +169,8 @@ impl Oracle {
         self.checkpoints.remove(&node);
     }
 
-    /// I4 and I17: a replica executed the command at `at` and is in `state` since. Gives whether it
-    /// is the first to.
+    /// I4 and I17: a replica executed the command at `at` and is in `state` since, being in the
+    /// term `agreed_in`. Gives whether it is the first to.
     ///
     /// # Errors
     /// When another replica executed something else there, or is in another state.
@@ -175,6 +178,7 @@ impl Oracle {
         &mut self,
         node: NodeId,
         at: LogPosition,
+        agreed_in: Term,
         state: u64,
     ) -> Result<bool, Violation> {
         if let Some(agreed) = self.agreed.get(&at.index) {
@@ -190,7 +194,7 @@ impl Oracle {
         ensure(Invariant::OneCommandPerIndex, last < at.index, || {
             format!("{node} executed a command at {at}, where others had none")
         })?;
-        self.agreed.insert(at.index, Agreed { term: at.term, state });
+        self.agreed.insert(at.index, Agreed { term: at.term, agreed_in, state });
         Ok(true)
     }
 

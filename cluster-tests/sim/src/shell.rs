@@ -158,6 +158,7 @@ impl World {
         }
         let node = self.node(id);
         let machine = replica(node.replica.as_ref()).machine();
+        let term = replica(node.replica.as_ref()).status().term;
         let steps = machine.steps()[node.witnessed..].to_vec();
         node.witnessed += steps.len();
         let same = steps.len() == applied.len();
@@ -165,7 +166,7 @@ impl World {
         for (one, (index, state)) in applied.into_iter().zip(steps) {
             let at = LogPosition { index: one.index, term: one.term };
             ensure(Invariant::AppliedInOrder, index == one.index, || format!("{id} at {at}"))?;
-            if self.oracle.executed(id, at, state)? {
+            if self.oracle.executed(id, at, term, state)? {
                 self.trace.line(self.now, format_args!("{id} first to execute {at}"));
                 self.durable_on_majority(id, at)?;
                 if let Outcome::Appended(appended) = &one.outcome {

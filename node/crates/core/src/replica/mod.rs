@@ -24,6 +24,7 @@ mod members;
 mod message;
 mod outstanding;
 mod pending;
+mod promises;
 mod raft;
 mod reads;
 mod round;
@@ -49,6 +50,7 @@ use self::fetch::Fetching;
 use self::message::{MessageKind, PeerMessage};
 use self::outstanding::Outstanding;
 use self::pending::Pending;
+use self::promises::Promises;
 use self::raft::Consensus;
 use self::reads::Reads;
 use self::round::Round;
@@ -69,6 +71,7 @@ pub struct Replica<M> {
     fetching: Option<Fetching>,
     installing: Option<Installing<M>>,
     announced: RoleChange,
+    promises: Promises,
     stopped: Option<Stopped>,
 }
 
@@ -105,6 +108,7 @@ impl<M: Machine> Replica<M> {
             fetching: None,
             installing: None,
             announced,
+            promises: Promises::default(),
             stopped: None,
         })
     }
@@ -285,6 +289,7 @@ impl<M: Machine> Replica<M> {
         hold(Invariant::ProofMatchesWrites, persisted.group == self.group);
         let Some((round, envelopes)) = self.outstanding.finish(persisted.step) else { return };
         self.consensus.persisted(round);
+        self.promises.persisted(round);
         effects.sends.extend(envelopes);
         if let Some(done) = self.installing.take_if(|installing| installing.round <= round) {
             self.machine = done.machine;
@@ -335,10 +340,14 @@ impl<M: Machine> Replica<M> {
         for (context, index) in round.reads {
             self.reads.confirm(context, index);
         }
-        for (to, message) in round.send {
-            effects.sends.push(self.envelope(to, &message));
-        }
         let number = round.number;
+        if let Some(state) = round.hard_state {
+            self.promises.written(number, state.term);
+        }
+        let sent: Vec<Envelope> =
+            round.send.iter().map(|(to, message)| self.envelope(*to, message)).collect();
+        let mut held = Vec::new();
+        if self.promises.term_is_durable() { &mut effects.sends } else { &mut held }.extend(sent);
         if let Some(checkpoint) = &round.install {
             match M::restore(&checkpoint.state) {
                 Ok(machine) => {
@@ -352,11 +361,8 @@ impl<M: Machine> Replica<M> {
                 }
             }
         }
-        let held: Vec<Envelope> = round
-            .send_when_durable
-            .into_iter()
-            .map(|(to, message)| self.envelope(to, &message))
-            .collect();
+        let waiting = round.send_when_durable;
+        held.extend(waiting.iter().map(|(to, message)| self.envelope(*to, message)));
         let writes = round.install.is_some()
             || round.hard_state.is_some()
             || !round.entries.is_empty()
@@ -366,6 +372,7 @@ impl<M: Machine> Replica<M> {
             effects.held.envelopes.extend(held);
         } else if let Some(free) = self.outstanding.wait(number, held) {
             self.consensus.persisted(number);
+            self.promises.persisted(number);
             effects.sends.extend(free);
         }
         self.execute(round.committed, effects);

@@ -51,6 +51,9 @@ pub(super) struct Consensus {
     /// Where the log of a former replica of this node ended: what it acknowledged, it was counted
     /// for, and the log that held it is gone.
     forgotten: LogPosition,
+    /// A checkpoint on its way to the disk: the log begins after it, and what was executed does not
+    /// reach it yet.
+    installing: Option<Index>,
 }
 
 impl Consensus {
@@ -75,6 +78,7 @@ impl Consensus {
             silent_ticks_max: config.election_ticks.end,
             retained_bytes_max: config.retained_bytes_max,
             forgotten,
+            installing: None,
         };
         consensus.overwrite_timeout();
         Ok(consensus)
@@ -121,12 +125,12 @@ impl Consensus {
         if let Some(ticks) = self.silent.get_mut(&from.0) {
             *ticks = 0;
         }
-        let elects = match message.kind {
+        let ignored = match message.kind {
             MessageKind::Vote | MessageKind::PreVote => {
                 let log = LogPosition { index: message.index, term: message.log_term };
                 !reaches(log, self.forgotten)
             }
-            MessageKind::TimeoutNow => self.forgetful(),
+            MessageKind::TimeoutNow => !self.may_stand(),
             MessageKind::Append
             | MessageKind::AppendAnswer
             | MessageKind::VoteAnswer
@@ -135,7 +139,7 @@ impl Consensus {
             | MessageKind::HeartbeatAnswer
             | MessageKind::Checkpoint => false,
         };
-        if elects {
+        if ignored {
             return;
         }
         // An error means that the sender is not in the group: its message is dropped.
@@ -151,7 +155,7 @@ impl Consensus {
     }
 
     pub(super) fn tick(&mut self) {
-        if self.forgetful() {
+        if !self.may_stand() {
             self.node.raft.election_elapsed = 0;
         }
         self.node.tick();
@@ -166,7 +170,7 @@ impl Consensus {
     }
 
     pub(super) fn campaign(&mut self) {
-        if !self.forgetful() {
+        if self.may_stand() {
             let _refused = self.node.campaign();
             self.overwrite_timeout();
         }
@@ -204,6 +208,7 @@ impl Consensus {
         let mirror = self.node.mut_store();
         if let Some(checkpoint) = &install {
             mirror.log.install(checkpoint.position);
+            self.installing = Some(checkpoint.position.index);
             mirror.members = ready.snapshot().get_metadata().get_conf_state().clone();
         }
         let entries: Vec<LogEntry> = ready.take_entries().into_iter().map(ours).collect();
@@ -242,6 +247,7 @@ impl Consensus {
     /// Everything up to `index` is executed. Who is no voter any more gives up leading.
     pub(super) fn applied_to(&mut self, index: Index) {
         self.node.advance_apply_to(index.0);
+        self.installing.take_if(|installing| *installing <= index);
         let raft = &mut self.node.raft;
         if raft.state == StateRole::Leader && !raft.promotable() {
             raft.become_follower(raft.term, raft::INVALID_ID);
@@ -373,10 +379,12 @@ impl Consensus {
         }
     }
 
-    /// Whether this replica must not win an election: it lacks what its node once acknowledged.
-    fn forgetful(&self) -> bool {
-        let last = self.node.store().log.last();
-        self.node.raft.state != StateRole::Leader && !reaches(last, self.forgotten)
+    /// Whether this replica may stand for election, or leads: not without what its node once
+    /// acknowledged, and not while it has a hole between what it executed and its log, in which
+    /// the library would look for changes of members.
+    fn may_stand(&self) -> bool {
+        let whole = self.installing.is_none() && reaches(self.log().last(), self.forgotten);
+        whole || self.node.raft.state == StateRole::Leader
     }
 
     fn is_alive(&self, id: u64) -> bool {
