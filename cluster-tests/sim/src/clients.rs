@@ -81,8 +81,13 @@ impl World {
         }
         let again = self.chance.around(self.plan.read_every);
         self.after(again, Happening::Read);
-        let floor = self.oracle.acked_end();
         let node = self.some_victim();
+        self.read_at(node)
+    }
+
+    /// Someone reads at a node.
+    pub(crate) fn read_at(&mut self, node: NodeId) -> Result<(), Violation> {
+        let floor = self.oracle.acked_end();
         self.call(Happening::Asked(node, Ask::Read { floor }));
         Ok(())
     }

@@ -38,6 +38,8 @@ pub enum Event {
     MessageLost,
     /// A message doubled.
     MessageDoubled,
+    /// A message that arrived long after its link was cut.
+    MessageHeldUp,
     /// A node heard that another one does not hear it.
     Unreachable,
     /// A node paused.
@@ -92,6 +94,8 @@ pub enum Event {
     RefusedForRoom,
     /// A leader paused for longer than an election takes.
     LeaderPaused,
+    /// A leader paused and was cut off from the others.
+    LeaderFrozen,
     /// The network split into halves with one node between them.
     Bridge,
     /// Everybody reached two others only.
@@ -105,7 +109,7 @@ pub enum Event {
 }
 
 impl Event {
-    const ALL: [Event; 48] = [
+    const ALL: [Event; 50] = [
         Event::LeaderElected,
         Event::Crash,
         Event::CrashAtWrite,
@@ -122,6 +126,7 @@ impl Event {
         Event::OneWaySplit,
         Event::MessageLost,
         Event::MessageDoubled,
+        Event::MessageHeldUp,
         Event::Unreachable,
         Event::Pause,
         Event::InputsTogether,
@@ -149,6 +154,7 @@ impl Event {
         Event::DiskFull,
         Event::RefusedForRoom,
         Event::LeaderPaused,
+        Event::LeaderFrozen,
         Event::Bridge,
         Event::Ring,
         Event::Flapping,

@@ -116,6 +116,42 @@ impl World {
         Ok(())
     }
 
+    /// A leader is going to pause, cut off from the others, while it is busy with a read.
+    pub(crate) fn freeze(&mut self) -> Result<(), Violation> {
+        self.sometime(self.plan.freeze_every, Happening::Freeze);
+        let leader = self.nodes.iter().find(|node| node.leads()).map(|node| node.id);
+        if let Some(leader) = leader {
+            self.after(0, Happening::ReadAt(leader));
+            let soon = self.chance.between(self.plan.delay, 4 * self.plan.delay);
+            self.after(soon, Happening::Frozen(leader));
+        }
+        Ok(())
+    }
+
+    /// It pauses. When it goes on it is still cut off, and callers who know nothing read from it:
+    /// what answers it finds are old ones.
+    pub(crate) fn frozen(&mut self, id: NodeId) -> Result<(), Violation> {
+        if self.calm || !self.node(id).leads() || !self.blocked.is_empty() {
+            return Ok(());
+        }
+        let length = self.chance.between(2 * SECOND, 4 * SECOND);
+        self.node(id).paused_until = self.now + length;
+        self.coverage.count(Event::LeaderFrozen);
+        self.trace.line(self.now, format_args!("{id} freezes for {} ms", length / MILLI));
+        for other in self.living() {
+            if other != id {
+                self.blocked.insert((id, other));
+                self.blocked.insert((other, id));
+            }
+        }
+        self.after(length + SECOND, Happening::Thaw(id));
+        for _ in 0..8 {
+            let then = self.chance.between(length, length + SECOND);
+            self.after(then, Happening::ReadAt(id));
+        }
+        Ok(())
+    }
+
     /// A disk is full for a while.
     pub(crate) fn full(&mut self) -> Result<(), Violation> {
         self.sometime(self.plan.full_every, Happening::Full);

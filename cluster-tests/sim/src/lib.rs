@@ -24,6 +24,7 @@ pub mod hash;
 mod links;
 pub mod load;
 pub mod machine;
+pub mod many;
 pub mod mutant;
 pub mod node;
 pub mod oracle;
@@ -39,5 +40,6 @@ pub mod violation;
 pub mod world;
 
 pub use coverage::Coverage;
+pub use many::{Summary, run_many};
 pub use mutant::Mutant;
 pub use run::{Keep, Report, run};

@@ -79,6 +79,13 @@ impl World {
         Ok(())
     }
 
+    /// A node that was cut off is not any more.
+    pub(crate) fn thaw(&mut self, id: NodeId) -> Result<(), Violation> {
+        self.blocked.retain(|&(from, to)| from != id && to != id);
+        self.trace.line(self.now, format_args!("{id} is reached again"));
+        Ok(())
+    }
+
     fn draw_shape(&mut self) -> Shape {
         match self.chance.between(0, 8) {
             0 => Shape::Bridge,

@@ -3,9 +3,8 @@
 
 use std::ops::Range;
 use std::process::ExitCode;
-use std::time::Instant;
 
-use cluster_sim::{Coverage, Keep, Mutant, Report, run};
+use cluster_sim::{Keep, Mutant, Report, run, run_many};
 
 const USAGE: &str = "\
 sim --seed N [--mutant NAME] [--trace]   one seed; --trace prints every line
@@ -89,32 +88,16 @@ fn one(options: &Options) -> ExitCode {
 }
 
 fn many(options: &Options) -> ExitCode {
-    let started = Instant::now();
-    let mut coverage = Coverage::default();
-    let (mut failed, mut simulated, mut events) = (0_u64, 0_u64, 0_u64);
-    for seed in options.seeds.clone() {
-        let report = run(seed, options.mutant, Keep::Last);
-        coverage.merge(&report.coverage);
-        simulated += report.simulated;
-        events += report.event_count;
-        if report.violation.is_some() {
-            failed += 1;
-            println!("{}", failure(&report, options.mutant));
-        }
-    }
-    let seeds = options.seeds.end - options.seeds.start;
-    let hours = simulated as f64 / 3.6e9;
-    println!(
-        "{seeds} seeds, {failed} failed, {hours:.2} simulated hours in {:.1} s, {events} events; \
-         {coverage}",
-        started.elapsed().as_secs_f64(),
-    );
-    let missing = coverage.missing();
-    if COVERAGE_SEEDS_MIN <= seeds && !missing.is_empty() {
+    let summary = run_many(options.seeds.clone(), options.mutant, |report| {
+        println!("{}", failure(report, options.mutant));
+    });
+    println!("{summary}");
+    let missing = summary.coverage.missing();
+    if COVERAGE_SEEDS_MIN <= summary.seeds && !missing.is_empty() {
         println!("never happened: {missing:?}");
         return ExitCode::FAILURE;
     }
-    if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    if summary.failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 fn failure(report: &Report, mutant: Option<Mutant>) -> String {

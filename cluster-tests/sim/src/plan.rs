@@ -45,6 +45,8 @@ pub struct Plan {
     pub pause_every: u64,
     /// Mean length of a pause.
     pub pause_length: u64,
+    /// Mean time between two leaders that pause cut off from the others.
+    pub freeze_every: u64,
     /// Usual time of a sync.
     pub sync: u64,
     /// Syncs that take very long, of a thousand.
@@ -111,6 +113,7 @@ impl Plan {
         let crash_at_vote = maybe(2, 10);
         let crash_at_checkpoint = maybe(3, 15);
         let pause_every = maybe(2 * SECOND, 10 * SECOND);
+        let freeze_every = maybe(4 * SECOND, 15 * SECOND);
         let slow_sync = maybe(1, 30);
         let skew = maybe(MILLI, 10 * SECOND);
         let drift = maybe(1, 80);
@@ -138,6 +141,7 @@ impl Plan {
             restart_after: chance.between(10 * MILLI, 4 * SECOND),
             pause_every,
             pause_length: chance.between(100 * MILLI, 5 * SECOND),
+            freeze_every,
             sync: chance.between(MILLI / 10, 8 * MILLI),
             slow_sync,
             checkpoint_every: chance.between(SECOND / 2, 5 * SECOND),

@@ -36,14 +36,30 @@ impl World {
         self.drive(id)
     }
 
-    /// A message arrives.
+    /// A message arrives. One that was under way when its link was cut may be lost, or stay in some
+    /// queue for long and arrive all the same.
     pub(crate) fn arrive(&mut self, envelope: Envelope) -> Result<(), Violation> {
-        let to = envelope.to;
-        if self.blocked.contains(&(envelope.from, to)) {
-            return Ok(());
+        if !self.blocked.contains(&(envelope.from, envelope.to)) {
+            return self.deliver(envelope);
         }
+        if self.chance.coin() {
+            self.coverage.count(Event::MessageHeldUp);
+            // The worst moment is when a node that paused goes on.
+            let (from, most) = match self.paused(envelope.to) {
+                Some(until) => (until, SECOND),
+                None => (self.now, 4 * SECOND),
+            };
+            let late = self.chance.between(0, most);
+            self.at(from + late, Happening::HeldUp(envelope));
+        }
+        Ok(())
+    }
+
+    /// A message is there.
+    pub(crate) fn deliver(&mut self, envelope: Envelope) -> Result<(), Violation> {
+        let to = envelope.to;
         if let Some(until) = self.paused(to) {
-            self.at(until, Happening::Arrive(envelope));
+            self.at(until, Happening::HeldUp(envelope));
             return Ok(());
         }
         if self.node(to).replica.is_some() {

@@ -33,6 +33,8 @@ pub enum Happening {
     Tick(NodeId, u64),
     /// A message arrives.
     Arrive(Envelope),
+    /// A message arrives that the network held up, whatever became of the link since.
+    HeldUp(Envelope),
     /// A sync is done.
     Synced(NodeId, u64),
     /// A node proposes what it gathered.
@@ -57,6 +59,8 @@ pub enum Happening {
     Send(u64),
     /// Someone reads.
     Read,
+    /// Someone reads at this node.
+    ReadAt(NodeId),
     /// A producer dies and comes back.
     Reopen,
     /// A node dies.
@@ -65,6 +69,12 @@ pub enum Happening {
     Restart(NodeId, u64),
     /// A node stops for a while.
     Pause,
+    /// A leader stops for a while and is cut off from the others, but not from its callers.
+    Freeze,
+    /// It does.
+    Frozen(NodeId),
+    /// It is not cut off any more.
+    Thaw(NodeId),
     /// The network splits.
     Split,
     /// The network is whole again.
@@ -216,6 +226,7 @@ impl World {
             (self.plan.reopen_every, Happening::Reopen),
             (self.plan.crash_every, Happening::Crash),
             (self.plan.pause_every, Happening::Pause),
+            (self.plan.freeze_every, Happening::Freeze),
             (self.plan.split_every, Happening::Split),
             (self.plan.full_every, Happening::Full),
             (self.plan.place_every, Happening::Place),
@@ -264,6 +275,7 @@ impl World {
         match next.what {
             Happening::Tick(id, boot) => self.tick(id, boot),
             Happening::Arrive(envelope) => self.arrive(envelope),
+            Happening::HeldUp(envelope) => self.deliver(envelope),
             Happening::Synced(id, boot) => self.synced(id, boot),
             Happening::Flush(id, boot) => self.flush(id, boot),
             Happening::Drain(id, boot) => self.drain(id, boot),
@@ -276,10 +288,14 @@ impl World {
             Happening::Produce(producer) => self.produce(producer),
             Happening::Send(producer) => self.send_due(producer),
             Happening::Read => self.read(),
+            Happening::ReadAt(id) => self.read_at(id),
             Happening::Reopen => self.reopen(),
             Happening::Crash => self.crash_some(),
             Happening::Restart(id, boot) => self.restart(id, boot),
             Happening::Pause => self.pause(),
+            Happening::Freeze => self.freeze(),
+            Happening::Frozen(id) => self.frozen(id),
+            Happening::Thaw(id) => self.thaw(id),
             Happening::Split => self.split(),
             Happening::Whole => self.whole(),
             Happening::Flap => self.flap(),

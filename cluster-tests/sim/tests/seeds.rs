@@ -1,27 +1,20 @@
 //! Seeds of CI, the same trace twice, and mistakes made on purpose.
 #![allow(clippy::print_stdout)] // Seeds are shown when a test fails.
 
-use cluster_sim::{Coverage, Keep, Mutant, run};
+use cluster_sim::{Keep, Mutant, run, run_many};
 
-const SEEDS: u64 = 300;
+const SEEDS: u64 = 500;
 
 #[test]
 fn every_promise_holds_and_everything_happens() {
-    let mut coverage = Coverage::default();
-    let mut simulated = 0;
-    let mut failed = Vec::new();
-    for seed in 0..SEEDS {
-        let report = run(seed, None, Keep::Last);
-        coverage.merge(&report.coverage);
-        simulated += report.simulated;
-        if let Some(violation) = report.violation {
-            println!("seed {seed}: {violation}\n  replay: cargo xtask sim --seed {seed}");
-            failed.push(seed);
-        }
-    }
-    println!("{SEEDS} seeds, {:.1} simulated hours; {coverage}", simulated as f64 / 3.6e9);
-    assert_eq!(failed, [], "seeds that broke a promise");
-    assert_eq!(coverage.missing(), [], "events that never happened");
+    let summary = run_many(0..SEEDS, None, |report| {
+        let (seed, violation) = (report.seed, report.violation.as_ref());
+        let broken = violation.map(ToString::to_string).unwrap_or_default();
+        println!("seed {seed}: {broken}\n  replay: cargo xtask sim --seed {seed}");
+    });
+    println!("{summary}");
+    assert_eq!(summary.failed, [], "seeds that broke a promise");
+    assert_eq!(summary.coverage.missing(), [], "events that never happened");
 }
 
 #[test]
@@ -66,4 +59,34 @@ fn a_duplicate_that_counts_is_caught() {
 #[test]
 fn a_log_cut_too_early_is_caught() {
     caught(Mutant::TruncateTooEarly, 40);
+}
+
+#[test]
+fn a_learner_that_counts_is_caught() {
+    caught(Mutant::LearnerCounted, 20);
+}
+
+#[test]
+fn a_reused_read_context_is_caught() {
+    caught(Mutant::ReadContextReused, 150);
+}
+
+#[test]
+fn a_position_written_apart_from_its_state_is_caught() {
+    caught(Mutant::PositionApart, 20);
+}
+
+#[test]
+fn a_checkpoint_without_members_is_caught() {
+    caught(Mutant::CheckpointWithoutMembers, 20);
+}
+
+#[test]
+fn a_joint_configuration_that_is_never_left_is_caught() {
+    caught(Mutant::LeaveJointSkipped, 20);
+}
+
+#[test]
+fn a_removed_log_that_is_forgotten_is_caught() {
+    caught(Mutant::RemovedLogForgotten, 200);
 }
