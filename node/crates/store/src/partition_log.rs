@@ -271,17 +271,29 @@ impl PartitionLog {
             return Err(self.wrong_install(format!("it ends at {end}, the log at {log_end}")));
         }
         // Another one may have been installed since: until readers see that one, the manifest is
-        // ahead of them.
-        if staged.position() == latest {
+        // ahead of them, and may name again what this one leaves out.
+        let is_latest = staged.position() == latest;
+        if is_latest {
             state.life = Life::Open;
         }
-        let former = Arc::clone(&state.segments);
         let ids = |of: &[Arc<Segment>]| of.iter().map(|segment| segment.id).collect();
-        let (before, after): (BTreeSet<_>, BTreeSet<_>) = (ids(&former), ids(staged.segments()));
+        let (before, after): (BTreeSet<_>, BTreeSet<_>) =
+            (ids(&state.segments), ids(staged.segments()));
+        let metrics = &self.shared.metrics;
         for segment in staged.segments().iter().filter(|new| !before.contains(&new.id)) {
-            self.shared.metrics.segments.raise(1);
-            self.shared.metrics.segment_bytes.raise(segment.file_bytes);
+            metrics.segments.raise(1);
+            metrics.segment_bytes.raise(segment.file_bytes);
         }
+        // Still under the lock that the next installation has to take.
+        for segment in state.segments.iter().filter(|old| !after.contains(&old.id)) {
+            metrics.segments.lower(1);
+            metrics.segment_bytes.lower(segment.file_bytes);
+            if is_latest {
+                segment.condemn();
+            }
+        }
+        // Every file of the snapshot was compared with its checksum.
+        self.damage.store(None);
         self.change(state, |state| {
             state.segments = Arc::clone(staged.segments());
             state.sealed_end = staged.sealed_end();
@@ -290,12 +302,6 @@ impl PartitionLog {
             state.retained = state.retained.max(state.start);
             state.tail = TailBuilder::default();
         });
-        // Every file of the snapshot was compared with its checksum.
-        self.damage.store(None);
-        former
-            .iter()
-            .filter(|segment| !after.contains(&segment.id))
-            .for_each(|segment| self.forget(segment));
         Ok(())
     }
 

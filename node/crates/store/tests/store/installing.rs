@@ -202,6 +202,45 @@ fn two_snapshots_in_a_row_end_with_the_second() {
 }
 
 #[test]
+fn a_file_that_the_second_snapshot_names_again_stays() {
+    let scratch = tempfile::tempdir().unwrap();
+    let [path, other_path, dir] =
+        ["leader", "other", "follower"].map(|name| scratch.path().join(name));
+    let mut rig = leader(&path, &[200, 100, 100, 100]);
+    copy_dir(&path, &other_path);
+    copy_dir(&path, &dir);
+    // The other node has merged what this one and the follower have in four files.
+    let other = Rig::open(&other_path, options()).unwrap();
+    other.settle();
+    let first = other.store.snapshot(GROUP).unwrap();
+    assert_eq!(first.offer.segments.len(), 1);
+    rig.append(10);
+    rig.cut().unwrap();
+    let second = rig.store.snapshot(GROUP).unwrap();
+    assert_eq!(second.offer.segments.len(), 5);
+
+    let mut unmerged = options();
+    unmerged.merge = false;
+    let follower = Follower::open(&dir, unmerged.clone());
+    let staged_first = follower.take_in(&first);
+    install(&follower.store, &first.checkpoint);
+    let staging = follower.store.stage(GROUP, second.offer.clone()).unwrap();
+    assert_eq!(staging.missing().len(), 1, "four are in the former view");
+    drop(staging);
+    let staged_second = follower.take_in(&second);
+    install(&follower.store, &second.checkpoint);
+    follower.log.install(&staged_first).unwrap();
+    assert_eq!(follower.log.view().segments.len(), 1);
+    follower.log.install(&staged_second).unwrap();
+    drop((staged_first, staged_second));
+    check_log(&follower.store, &follower.log, Offset(510));
+    drop(follower);
+    let rig = Rig::open(&dir, unmerged).unwrap();
+    assert_eq!(rig.replica.machine().end.0, 510);
+    rig.check();
+}
+
+#[test]
 fn one_snapshot_may_be_whole_while_another_is_on_its_way_to_the_disk() {
     let scratch = tempfile::tempdir().unwrap();
     let mut rig = leader(&scratch.path().join("leader"), &[200]);
