@@ -1,6 +1,6 @@
 //! Checkpoints: taken now and then, and on their way from node to node. What the real shell does
-//! with files over its own calls is a delayed copy here, which may be slow, fail, or be cut off by a
-//! crash.
+//! with files over its own calls is a delayed copy here, which may be slow, fail, or be cut off by
+//! a crash.
 
 use alluvium_core::ids::NodeId;
 use alluvium_core::replica::{Checkpoint, Fetch, Input};

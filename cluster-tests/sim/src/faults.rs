@@ -1,6 +1,7 @@
 //! What goes wrong in the world, and how it ends.
 
 use alluvium_core::ids::NodeId;
+use alluvium_core::replica::LogEntry;
 
 use crate::coverage::Event;
 use crate::plan::{MILLI, SECOND};
@@ -88,6 +89,9 @@ impl World {
         let World { oracle, nodes, .. } = self;
         let place = usize::try_from(id.0 - 1).expect("a small number");
         oracle.restarts(id, &nodes[place].disk.stored)?;
+        // What was not synced may be there all the same.
+        let entries: Vec<LogEntry> = nodes[place].disk.stored.entries.values().cloned().collect();
+        self.kept(&entries)?;
         self.coverage.count(Event::Restart);
         self.start(id)?;
         let stored = &self.node(id).disk.stored;

@@ -7,7 +7,8 @@
 //!
 //! Reading order: [`plan`] (what a seed draws), [`world`] (events in order), `shell` (what a node
 //! does with its replica), `checkpoints`, [`disk`], [`load`], [`placement`] (how the group moves),
-//! `faults`, `links`, [`oracle`] and [`quorum`] (the promises), [`mutant`] (being wrong on purpose),
+//! `faults`, `links`, [`oracle`] and [`quorum`] (the promises), [`mutant`] (being wrong on
+//! purpose),
 //! [`run`](mod@run).
 //!
 //! Not simulated: bytes on a real disk (the store's tests), real processes and sockets (the

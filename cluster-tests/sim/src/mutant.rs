@@ -1,7 +1,7 @@
 //! Faults of ours, put in on purpose: the simulator must catch each of them.
 //!
-//! They live in the simulator's shell, disk and machine, and where messages pass (`twist`). The core
-//! has no switch for wrong behaviour.
+//! They live in the simulator's shell, disk and machine, and where messages pass (`twist`). The
+//! core has no switch for wrong behaviour.
 
 /// A way to be wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

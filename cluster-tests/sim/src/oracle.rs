@@ -84,13 +84,17 @@ impl Oracle {
         changes_alternate(node, stored)
     }
 
-    /// I2: entries were asked to be written somewhere. An index and term name one entry for ever,
-    /// and with it everything before. `joint_matters` is false for a mutant that must not be caught for
-    /// what it changed, but for what comes of it.
+    /// I2: entries are on some disk. An index and term name one entry for ever, and with it
+    /// everything before. `joint_matters` is false for a mutant that must not be caught for what it
+    /// changed, but for what comes of it.
     ///
     /// # Errors
     /// When the same place held something else.
-    pub fn written(&mut self, entries: &[LogEntry], joint_matters: bool) -> Result<(), Violation> {
+    pub fn kept<'a>(
+        &mut self,
+        entries: impl IntoIterator<Item = &'a LogEntry>,
+        joint_matters: bool,
+    ) -> Result<(), Violation> {
         let mut before: Option<Term> = None;
         for entry in entries {
             let mut hash = Hash::default();
@@ -295,8 +299,8 @@ impl Oracle {
     }
 }
 
-/// I8: a change of members leads into a joint configuration, and the next one leads out of it. A log
-/// begins outside of one, because no checkpoint is taken inside.
+/// I8: a change of members leads into a joint configuration, and the next one leads out of it. A
+/// log begins outside of one, because no checkpoint is taken inside.
 fn changes_alternate(node: NodeId, stored: &Stored) -> Result<(), Violation> {
     let mut joint = false;
     let entries = stored.entries.values();

@@ -3,8 +3,8 @@
 //!
 //! A goal is drawn now and then. Whoever leads takes the next step towards it on its ticks. A node
 //! that the goal names begins to hold a replica; one that it does not name removes its own as soon
-//! as an owner of its own term or a later one says that the group can do without. A node may be lost
-//! with its disk: another one comes in its place, empty, under a name of its own.
+//! as an owner of its own term or a later one says that the group can do without. A node may be
+//! lost with its disk: another one comes in its place, empty, under a name of its own.
 
 use alluvium_core::ids::{NodeId, Term};
 use alluvium_core::replica::{Goal, Input, Members, Step, next_step};

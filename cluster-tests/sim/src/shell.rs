@@ -7,7 +7,7 @@ use alluvium_core::ids::NodeId;
 use alluvium_core::invariant::Invariant;
 use alluvium_core::partition::Outcome;
 use alluvium_core::replica::{
-    Applied, Effects, Envelope, Held, Input, LogPosition, Replica, Reply, Role, Writes,
+    Applied, Effects, Envelope, Held, Input, LogEntry, LogPosition, Replica, Reply, Role, Writes,
 };
 
 use crate::coverage::Event;
@@ -214,8 +214,6 @@ impl World {
 
     fn write(&mut self, id: NodeId, writes: Writes, held: Held) -> Result<(), Violation> {
         self.trace.line(self.now, format_args!("{id} writes {writes}"));
-        let joint_matters = self.mutant != Some(Mutant::LeaveJointSkipped);
-        self.oracle.written(&writes.entries, joint_matters)?;
         let write = LogWrite::of(&writes);
         let only_vote = write.only_vote();
         let hasty = match self.mutant {
@@ -291,6 +289,7 @@ impl World {
             }
             match then {
                 Then::Release(writes, held) => {
+                    self.kept(&writes.entries)?;
                     self.promise(id, &writes)?;
                     self.release(id, *writes, held)?;
                 }
@@ -308,6 +307,15 @@ impl World {
             self.begin_sync(id);
         }
         Ok(())
+    }
+
+    /// Entries are on a disk.
+    pub(crate) fn kept<'a>(
+        &mut self,
+        entries: impl IntoIterator<Item = &'a LogEntry>,
+    ) -> Result<(), Violation> {
+        let joint_matters = self.mutant != Some(Mutant::LeaveJointSkipped);
+        self.oracle.kept(entries, joint_matters)
     }
 
     fn promise(&mut self, id: NodeId, writes: &Writes) -> Result<(), Violation> {
