@@ -154,6 +154,7 @@ impl<M: Machine> Replica<M> {
             last_index: log.last().index,
             first_index: log.truncated().index.next(),
             covered: log.covered(),
+            changing: self.consensus.is_changing(),
             log_bytes: log.bytes(),
         }
     }

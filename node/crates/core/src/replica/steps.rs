@@ -51,7 +51,8 @@ pub fn next_step(
     status: &Status,
 ) -> Option<Step> {
     let wanted = Members::new(goal.voters.iter().copied(), goal.learners.iter().copied());
-    if status.role != Role::Leader || !settled || !wanted.make_a_group() {
+    let may_change = settled && !status.changing;
+    if status.role != Role::Leader || !may_change || !wanted.make_a_group() {
         return None;
     }
     let here = status.leader?;
@@ -110,4 +111,110 @@ fn is_caught_up(node: NodeId, progress: &[Progress], status: &Status) -> bool {
         let heard = member.active && member.matched != Index(0);
         heard && status.last_index <= near && status.covered <= member.matched
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::Term;
+
+    const END: Index = Index(1_000);
+
+    fn nodes(ids: &[u64]) -> Vec<NodeId> {
+        ids.iter().copied().map(NodeId).collect()
+    }
+
+    fn status(leader: u64) -> Status {
+        Status {
+            role: Role::Leader,
+            term: Term(3),
+            leader: Some(NodeId(leader)),
+            commit: END,
+            applied: END,
+            last_index: END,
+            first_index: Index(900),
+            covered: Index(899),
+            changing: false,
+            log_bytes: 0,
+        }
+    }
+
+    /// n1 leads. `behind` are members that are not caught up, of which the last is silent.
+    fn check(
+        members: (&[u64], &[u64]),
+        goal: (&[u64], &[u64], u64),
+        behind: &[u64],
+        expected: Option<Step>,
+    ) {
+        let members = Members::new(nodes(members.0), nodes(members.1));
+        let all = members.voters.iter().chain(&members.learners);
+        let progress: Vec<Progress> = all
+            .map(|&node| Progress {
+                node,
+                matched: if behind.contains(&node.0) { Index(5) } else { Index(950) },
+                active: behind.last() != Some(&node.0),
+            })
+            .collect();
+        let (voters, learners) = (nodes(goal.0), nodes(goal.1));
+        let goal = Goal { voters: &voters, learners: &learners, leader: NodeId(goal.2) };
+        let step = next_step(&goal, &members, true, &progress, &status(1));
+        assert_eq!(step, expected, "{members:?} to {goal:?}, behind {behind:?}");
+    }
+
+    fn change(kind: fn(Members) -> Step, voters: &[u64], learners: &[u64]) -> Option<Step> {
+        Some(kind(Members::new(nodes(voters), nodes(learners))))
+    }
+
+    #[test]
+    fn learners_come_first_and_leave_last() {
+        check((&[1], &[]), (&[1, 2, 3], &[], 1), &[], change(Step::AddLearners, &[1], &[2, 3]));
+        check((&[1], &[2, 3]), (&[1, 2, 3], &[], 1), &[3], None);
+        let promoted = change(Step::Promote, &[1, 2, 3], &[]);
+        check((&[1], &[2, 3]), (&[1, 2, 3], &[], 1), &[], promoted);
+        let replaced = change(Step::Promote, &[1, 2, 4], &[3]);
+        check((&[1, 2, 3], &[4]), (&[1, 2, 4], &[], 1), &[3], replaced);
+        let left = change(Step::RemoveLearners, &[1, 2, 4], &[]);
+        check((&[1, 2, 4], &[3]), (&[1, 2, 4], &[], 1), &[], left);
+        check((&[1, 2, 4], &[3]), (&[1, 2, 4], &[3], 1), &[], Some(Step::Done));
+    }
+
+    #[test]
+    fn there_are_never_two_voters() {
+        check((&[1], &[]), (&[1, 2], &[], 1), &[], None);
+        check((&[1], &[2]), (&[1, 2], &[], 1), &[], None);
+        check((&[1, 2, 3], &[]), (&[1, 2], &[], 1), &[], None);
+    }
+
+    #[test]
+    fn voters_that_could_not_agree_are_not_made() {
+        // n1 and n2 go, and n3, which would decide alone, is silent.
+        check((&[1, 2, 3], &[]), (&[3], &[], 3), &[3], None);
+        check((&[1, 2, 3], &[4]), (&[2, 3, 4], &[], 2), &[2, 3], None);
+    }
+
+    #[test]
+    fn a_leader_that_leaves_hands_over_first() {
+        check((&[1, 2, 3], &[4]), (&[2, 3, 4], &[], 3), &[], Some(Step::Transfer(NodeId(3))));
+        check((&[1, 2, 3], &[4]), (&[2, 3, 4], &[], 2), &[2], Some(Step::Transfer(NodeId(3))));
+        check((&[1], &[2]), (&[2], &[], 2), &[], change(Step::Promote, &[2], &[1]));
+    }
+
+    #[test]
+    fn leadership_goes_to_who_can_take_it() {
+        check((&[1, 2, 3], &[]), (&[1, 2, 3], &[], 2), &[], Some(Step::Transfer(NodeId(2))));
+        check((&[1, 2, 3], &[]), (&[1, 2, 3], &[], 2), &[2], None);
+        check((&[1, 2, 3], &[]), (&[1, 2, 3], &[], 9), &[], Some(Step::Done));
+    }
+
+    #[test]
+    fn nothing_is_done_while_members_change() {
+        let members = Members::of_voters(nodes(&[1, 2, 3]));
+        let voters = nodes(&[1]);
+        let goal = Goal { voters: &voters, learners: &[], leader: NodeId(1) };
+        let step = |settled, status: Status| next_step(&goal, &members, settled, &[], &status);
+        assert_eq!(step(false, status(1)), None);
+        assert_eq!(step(true, Status { changing: true, ..status(1) }), None);
+        assert_eq!(step(true, Status { role: Role::Follower, ..status(1) }), None);
+        assert!(step(true, status(1)).is_some());
+    }
 }

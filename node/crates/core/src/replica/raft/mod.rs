@@ -121,7 +121,7 @@ impl Consensus {
         }
     }
 
-    pub(super) fn receive(&mut self, from: NodeId, to: NodeId, message: PeerMessage) {
+    pub(super) fn receive(&mut self, from: NodeId, to: NodeId, mut message: PeerMessage) {
         if let Some(ticks) = self.silent.get_mut(&from.0) {
             *ticks = 0;
         }
@@ -141,6 +141,11 @@ impl Consensus {
         };
         if ignored {
             return;
+        }
+        // A leader that knew the former replica believes that its log is here. Of any other replica
+        // that would be a broken promise, over which the library stops.
+        if message.kind == MessageKind::Heartbeat && self.forgotten != LogPosition::default() {
+            message.commit = message.commit.min(self.log().last().index);
         }
         // An error means that the sender is not in the group: its message is dropped.
         let _dropped = self.node.step(incoming(from, to, message));
@@ -320,6 +325,12 @@ impl Consensus {
     /// Whether one plain configuration describes the group.
     pub(super) fn settled(&self) -> bool {
         self.node.store().members.voters_outgoing.is_empty()
+    }
+
+    /// Whether the leader would refuse a change of members now.
+    pub(super) fn is_changing(&self) -> bool {
+        self.node.raft.state == StateRole::Leader
+            && (!self.settled() || self.node.raft.has_pending_conf())
     }
 
     /// How far the members are, as far as the leader knows.
