@@ -22,8 +22,8 @@ pub struct Status {
     pub first_index: Index,
     /// Last index that a durable checkpoint contains.
     pub covered: Index,
-    /// A change of members is on its way, or may be: another one would be refused. Known to a leader
-    /// only.
+    /// A change of members is on its way, or may be: another one would be refused. Only a leader
+    /// knows.
     pub changing: bool,
     /// Size of the log after `covered`, which is what another checkpoint would free at most.
     pub log_bytes: u64,
