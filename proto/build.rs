@@ -6,7 +6,7 @@ const PROTOS: [&str; 4] = [
     "alluvium/v1/ingest.proto",
     "alluvium/v1/query.proto",
     "alluvium/v1/admin.proto",
-    "alluvium/peer/v1/raft.proto",
+    "alluvium/peer/v1/peer.proto",
 ];
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {

@@ -31,3 +31,8 @@ impl Stopwatch {
 pub fn random_id() -> u64 {
     rand::rng().random()
 }
+
+/// The same, of 128 bits: nobody else anywhere draws it.
+pub fn random_wide() -> u128 {
+    rand::rng().random()
+}

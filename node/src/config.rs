@@ -43,6 +43,11 @@ pub struct Config {
     pub pg_listen: SocketAddr,
     /// Where this node stands, widest place first: `region=eu,zone=a`.
     pub locality: Vec<(String, String)>,
+    /// Where the nodes that form the cluster listen for nodes; none for a cluster of one that
+    /// others may join.
+    pub seeds: Vec<String>,
+    /// The host by which others reach this node, where that is not the one it listens on.
+    pub advertise: Option<String>,
     /// Written with the chosen addresses once the node answers, where that is asked for.
     pub ready_file: Option<PathBuf>,
     /// What is logged, and how.

@@ -1,32 +1,41 @@
 //! The node as the SQL engine sees it.
 
+pub mod cluster;
 mod door;
+mod pin;
 mod views;
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use alluvium_core::ids::{Offset, PartitionNumber, StreamId};
+use alluvium_core::ids::Offset;
 use alluvium_core::meta::{MetaCommand, MetaOutcome, TableKind};
 use alluvium_core::stream::{Frontier, Stream, StreamDefinition};
 use alluvium_core::view::{View, ViewDefinition};
 use alluvium_query::host::{
-    Catalogue, ColumnStatistics, Freshness, Host, HostError, PartitionPin, PartitionRow,
-    ProducerRow, QuarantineRow, SegmentPin, SegmentRow, TailPin, ViewCatalogue, ViewChange,
-    ViewPartition, ViewRead, ViewRow,
+    Catalogue, Freshness, Host, HostError, MoveRow, NodeRow, PartitionPin, PartitionRow,
+    ProducerRow, QuarantineRow, SegmentRow, ViewCatalogue, ViewChange, ViewPartition, ViewRead,
+    ViewRow,
 };
-use alluvium_store::{PartitionView, Segment, Store};
-use alluvium_views::columns;
+use alluvium_store::{Segment, Store};
 use alluvium_views::fold::Keys;
 use arrow::record_batch::RecordBatch;
 use async_trait::async_trait;
 
 use crate::actors::meta::{ChangeError, MetaHandle};
-use crate::actors::partition::{PartitionHandle, ReadError};
+use crate::actors::partition::{Inspected, PartitionHandle, ReadError, Serving};
 use crate::clock;
+use crate::cluster::Cluster;
 use crate::ingest::{AppendError, ClientRows, Ingest, RETRY_AFTER};
 use crate::streams::{ServedStream, Streams};
 use crate::views::Views;
 pub use door::NodeDoor;
+use pin::PinError;
+
+/// How often a stream is looked for anew whose partitions move while it is read, and the time
+/// between: a move ends within a second.
+const MOVED_TRIES_MAX: u32 = 50;
+const MOVED_WAIT: Duration = Duration::from_millis(50);
 
 /// See the module.
 #[derive(Debug)]
@@ -36,6 +45,7 @@ pub struct NodeHost {
     ingest: Arc<Ingest>,
     meta: Arc<MetaHandle>,
     store: Arc<Store>,
+    cluster: Arc<Cluster>,
 }
 
 impl NodeHost {
@@ -46,8 +56,9 @@ impl NodeHost {
         ingest: Arc<Ingest>,
         meta: Arc<MetaHandle>,
         store: Arc<Store>,
+        cluster: Arc<Cluster>,
     ) -> NodeHost {
-        NodeHost { streams, views, ingest, meta, store }
+        NodeHost { streams, views, ingest, meta, store, cluster }
     }
 
     fn served(&self, stream: &Stream) -> Result<Arc<ServedStream>, HostError> {
@@ -61,9 +72,11 @@ impl NodeHost {
             ChangeError::Busy => {
                 HostError::Busy { reason: error.to_string(), retry_after: RETRY_AFTER }
             }
-            ChangeError::Lost | ChangeError::NotStarted { .. } | ChangeError::Stopping => {
-                HostError::Unavailable { reason: error.to_string() }
-            }
+            ChangeError::NotLeader { .. }
+            | ChangeError::Refused { .. }
+            | ChangeError::Lost
+            | ChangeError::NotStarted { .. }
+            | ChangeError::Stopping => HostError::Unavailable { reason: error.to_string() },
         });
         accepted(outcome?)
     }
@@ -128,16 +141,18 @@ impl Host for NodeHost {
         stream: &Stream,
         freshness: &Freshness,
     ) -> Result<Vec<PartitionPin>, HostError> {
-        let served = self.served(stream)?;
-        let views = futures::future::try_join_all(served.partitions.iter().map(|p| p.read()));
-        let views = views.await.map_err(|error| read_error(&served, &error))?;
-        verify(&served, &views).await?;
-        let mut pins = Vec::with_capacity(views.len());
-        for (handle, view) in served.partitions.iter().zip(views) {
-            let end = cut_of(stream, handle, &view, freshness)?;
-            pins.push(pin_of(&served, handle, &view, end));
+        let mut tries = 0;
+        loop {
+            let served = self.served(stream)?;
+            let pins = served.partitions.iter();
+            let pins = pins.map(|handle| pin::pin(&served, handle, freshness));
+            match futures::future::try_join_all(pins).await {
+                // A partition moved meanwhile: it is looked for where it is now.
+                Err(PinError::Moved) if tries < MOVED_TRIES_MAX => tries += 1,
+                pinned => return pinned.map_err(|error| error.into_host(&served)),
+            }
+            tokio::time::sleep(MOVED_WAIT).await;
         }
-        Ok(pins)
     }
 
     async fn create_stream(
@@ -173,6 +188,14 @@ impl Host for NodeHost {
             }
         }
         Ok(rows)
+    }
+
+    async fn nodes(&self) -> Result<Vec<NodeRow>, HostError> {
+        Ok(cluster::node_rows(&self.cluster))
+    }
+
+    async fn moves(&self) -> Result<Vec<MoveRow>, HostError> {
+        Ok(cluster::move_rows(&self.cluster, &self.streams))
     }
 
     async fn producers(&self) -> Result<Vec<ProducerRow>, HostError> {
@@ -260,28 +283,10 @@ impl Host for NodeHost {
     }
 }
 
-/// Segments from before this process are compared with their checksums before the first answer
-/// rests on them.
-async fn verify(served: &ServedStream, views: &[Arc<PartitionView>]) -> Result<(), HostError> {
-    for (handle, view) in served.partitions.iter().zip(views) {
-        let Some(log) = handle.log().filter(|_| view.segments.iter().any(|s| !s.is_verified()))
-        else {
-            continue;
-        };
-        let (log, view) = (log.clone(), view.clone());
-        let verified = tokio::task::spawn_blocking(move || log.verify(&view)).await;
-        if !matches!(verified, Ok(Ok(()))) {
-            let (partition, reason) = (handle.number, handle.damage().unwrap_or_default());
-            return Err(read_error(served, &ReadError::NotServed { partition, reason }));
-        }
-    }
-    Ok(())
-}
-
 fn read_error(served: &ServedStream, error: &ReadError) -> HostError {
     let reason = format!("stream \"{}\": {error}", served.stream.definition.name);
     match error {
-        ReadError::NoOwner { .. } | ReadError::NotServed { .. } => {
+        ReadError::NoOwner { .. } | ReadError::NotServed { .. } | ReadError::Moved { .. } => {
             HostError::Unavailable { reason }
         }
         ReadError::Busy { .. } => HostError::Busy { reason, retry_after: RETRY_AFTER },
@@ -299,98 +304,10 @@ fn append_error(error: AppendError) -> HostError {
             HostError::Busy { reason, retry_after: RETRY_AFTER }
         }
         AppendError::Damaged { .. }
+        | AppendError::Refused { .. }
         | AppendError::NotOwner { .. }
         | AppendError::Lost
         | AppendError::Stopping => HostError::Unavailable { reason },
-    }
-}
-
-/// Where the cut of one partition ends, for the freshness asked.
-fn cut_of(
-    stream: &Stream,
-    handle: &PartitionHandle,
-    view: &PartitionView,
-    freshness: &Freshness,
-) -> Result<Offset, HostError> {
-    let asked = |frontiers: &[(StreamId, Frontier)]| {
-        let (_, frontier) = frontiers.iter().find(|(id, _)| *id == stream.id)?;
-        Some(frontier.0.get(&handle.number).copied())
-    };
-    let (exact, offset) = match freshness {
-        Freshness::Linearizable => return Ok(view.end),
-        Freshness::AtLeast(frontiers) => {
-            (false, asked(frontiers).flatten().unwrap_or(Offset::ZERO))
-        }
-        Freshness::AsOf(frontiers) => match asked(frontiers) {
-            // A partition that the frontier does not name had no events then.
-            Some(offset) => (true, offset.unwrap_or(Offset::ZERO)),
-            None => return Ok(view.end),
-        },
-    };
-    if view.end < offset {
-        return Err(out_of_range(stream, handle.number, offset, view, "is not reached yet"));
-    }
-    if exact && offset < view.start {
-        return Err(out_of_range(stream, handle.number, offset, view, "is past retention"));
-    }
-    Ok(if exact { offset } else { view.end })
-}
-
-fn out_of_range(
-    stream: &Stream,
-    partition: PartitionNumber,
-    offset: Offset,
-    view: &PartitionView,
-    what: &str,
-) -> HostError {
-    let name = &stream.definition.name;
-    let (start, end) = (view.start, view.end);
-    let reason = format!(
-        "offset {offset} of partition {partition} of stream \"{name}\" {what}: it holds \
-         [{start}, {end})"
-    );
-    HostError::OutOfRange { reason }
-}
-
-fn pin_of(
-    served: &ServedStream,
-    handle: &PartitionHandle,
-    view: &PartitionView,
-    end: Offset,
-) -> PartitionPin {
-    let mut segments = Vec::new();
-    for segment in view.segments.iter() {
-        if segment.first < end && view.start < segment.end {
-            segments.push(segment_pin(segment));
-        }
-    }
-    let mut tail = Vec::new();
-    for batch in view.tail.iter() {
-        if end <= batch.first {
-            break;
-        }
-        let scan = batch
-            .scan
-            .get_or_init(|| columns::to_scan(&batch.rows, handle.number, &served.scan_schema));
-        tail.push(TailPin { first: batch.first, rows: scan.clone() });
-    }
-    PartitionPin { partition: handle.number, start: view.start, end, segments, tail }
-}
-
-fn segment_pin(segment: &Arc<Segment>) -> SegmentPin {
-    let columns = segment.columns.iter().map(|column| ColumnStatistics {
-        name: column.name.clone(),
-        min: column.min.clone(),
-        max: column.max.clone(),
-        null_count: column.null_count,
-    });
-    SegmentPin {
-        path: segment.path.clone(),
-        file_bytes: segment.file_bytes,
-        first: segment.first,
-        end: segment.end,
-        columns: Arc::new(columns.collect()),
-        guard: segment.clone(),
     }
 }
 
@@ -401,13 +318,19 @@ async fn partition_row(handle: &PartitionHandle) -> PartitionRow {
     let state = match (handle.damage(), &inspected) {
         (Some(reason), _) => format!("damaged: {reason}"),
         (None, Some(inspected)) if inspected.owner.is_some() => "serving".into(),
+        (None, None) if matches!(handle.serving, Serving::Elsewhere) => "on other nodes".into(),
         (None, _) => "starting".into(),
     };
+    let known = handle.peers.cluster().known();
+    let replicas = known.placements.get(&handle.group).map(|placement| &placement.replicas);
+    let owner = inspected.as_ref().and_then(|inspected| inspected.owner);
     PartitionRow {
         stream: handle.stream.clone(),
         partition: handle.number,
         group: handle.group.0,
-        owner: inspected.as_ref().and_then(|inspected| inspected.owner).unwrap_or(0),
+        owner: owner.or_else(|| handle.owner().map(|node| node.0)).unwrap_or(0),
+        replicas: replicas.into_iter().flatten().map(|node| node.0).collect(),
+        lag: inspected.as_ref().and_then(lag),
         term: inspected.as_ref().map_or(0, |inspected| inspected.term),
         state,
         start: view.as_ref().map_or(Offset::ZERO, |view| view.start),
@@ -417,6 +340,12 @@ async fn partition_row(handle: &PartitionHandle) -> PartitionRow {
         segment_count: segments.len() as u64,
         segment_bytes: segments.iter().map(|segment| segment.file_bytes).sum(),
     }
+}
+
+/// Entries that the slowest replica lacks, where this node is the owner.
+fn lag(inspected: &Inspected) -> Option<u64> {
+    let matched = inspected.progress.iter().map(|progress| progress.matched.0).min()?;
+    Some(inspected.last_index.0.saturating_sub(matched))
 }
 
 fn segment_row(handle: &PartitionHandle, segment: &Segment) -> SegmentRow {

@@ -8,15 +8,15 @@ use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
 
-use crate::bootstrap::Node;
+use crate::bootstrap::Doors;
 
-/// The routes over one node.
-pub fn router(node: Arc<Node>) -> Router {
+/// The routes of one node.
+pub fn router(doors: Arc<Doors>) -> Router {
     Router::new()
         .route("/livez", get(livez))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
-        .with_state(node)
+        .with_state(doors)
 }
 
 /// The process answers.
@@ -25,15 +25,16 @@ async fn livez() -> &'static str {
 }
 
 /// Appends and queries are served.
-async fn readyz(State(node): State<Arc<Node>>) -> impl IntoResponse {
-    match node.readiness() {
+async fn readyz(State(doors): State<Arc<Doors>>) -> impl IntoResponse {
+    match doors.readiness() {
         Ok(()) => (StatusCode::OK, "ready\n".to_string()),
         Err(reason) => (StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n")),
     }
 }
 
 /// The Prometheus text form.
-async fn metrics(State(node): State<Arc<Node>>) -> impl IntoResponse {
+async fn metrics(State(doors): State<Arc<Doors>>) -> impl IntoResponse {
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    ([(header::CONTENT_TYPE, kind)], node.metrics_text())
+    let text = doors.node().map(|node| node.metrics_text()).unwrap_or_default();
+    ([(header::CONTENT_TYPE, kind)], text)
 }

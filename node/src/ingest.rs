@@ -5,12 +5,13 @@
 //! goes to *every* partition of the stream, with an empty part where no event falls, so that
 //! sequences are dense in each partition and a gap is always a gap.
 
+mod forward;
 mod lane;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use alluvium_core::ids::{Epoch, Offset, PartitionNumber, Sequence};
+use alluvium_core::ids::{Epoch, NodeId, Offset, PartitionNumber, Sequence};
 use alluvium_core::partition::{Part, PartOutcome, Stamp};
 use alluvium_core::stream::Frontier;
 use alluvium_store::Store;
@@ -19,6 +20,7 @@ use arrow::record_batch::RecordBatch;
 use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
+pub use self::forward::Forwarder;
 pub use self::lane::Lane;
 use self::lane::{SMALL_BYTES_MAX, Small, SmallRows};
 use crate::actors::partition::{Append, Permit};
@@ -27,7 +29,7 @@ use crate::telemetry::Metrics;
 
 /// Rows from which a batch is worth encoding before it reaches its partition: smaller ones are
 /// likely to be joined with their neighbours there, and encoded once together.
-const ENCODE_EARLY_ROWS_MIN: usize = 256;
+pub const ENCODE_EARLY_ROWS_MIN: usize = 256;
 
 /// What an append that found no room is told to wait before the next try: about two group commits
 /// of a busy disk.
@@ -134,11 +136,17 @@ pub enum AppendError {
         /// As sent.
         found: Sequence,
     },
-    /// This node does not own the partition.
-    #[error("partition {partition} is owned by another node")]
+    /// No owner of the partition could be reached in time. Nothing was appended.
+    #[error("a partition has no owner that can be reached; try again")]
     NotOwner {
-        /// Which partition.
-        partition: PartitionNumber,
+        /// The owner, where somebody knows it.
+        owner: Option<NodeId>,
+    },
+    /// The owner of the partition cannot take it. Nothing was appended.
+    #[error("the owner of a partition refused: {reason}")]
+    Refused {
+        /// As it says.
+        reason: String,
     },
     /// Nobody knows whether the batch was appended: send it again with the same sequence.
     #[error("the outcome is not known; send the batch again with the same sequence")]
@@ -318,13 +326,8 @@ fn part_message(
     let early = rows.as_ref().filter(|rows| ENCODE_EARLY_ROWS_MIN <= rows.num_rows());
     let payload = early.map(rows::encode_payload);
     let event_count = u32::try_from(event_count).expect("a batch holds fewer than 2^32 events");
-    Append {
-        part: Part { producer: stamp, event_count },
-        rows,
-        payload,
-        permit: permit.clone(),
-        reply,
-    }
+    let part = Part { producer: stamp, event_count };
+    Append { payload, ..Append::new(part, rows, permit.clone(), reply) }
 }
 
 impl PendingAppend {

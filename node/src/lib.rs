@@ -9,6 +9,7 @@ pub mod actors;
 pub mod bootstrap;
 pub mod cli;
 pub mod clock;
+pub mod cluster;
 pub mod config;
 pub mod contain;
 pub mod grpc;

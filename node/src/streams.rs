@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use alluvium_core::ids::GroupId;
 use alluvium_core::stream::Stream;
 use alluvium_query::host::Catalogue;
 use arc_swap::ArcSwap;
@@ -50,6 +51,7 @@ impl ServedStream {
 #[derive(Debug, Default)]
 pub struct Streams {
     served: ArcSwap<BTreeMap<String, Arc<ServedStream>>>,
+    partitions: ArcSwap<BTreeMap<GroupId, Arc<PartitionHandle>>>,
     catalogue: ArcSwap<BTreeMap<String, Arc<Stream>>>,
 }
 
@@ -57,6 +59,11 @@ impl Streams {
     /// One stream by its name.
     pub fn get(&self, name: &str) -> Option<Arc<ServedStream>> {
         self.served.load().get(name).cloned()
+    }
+
+    /// One partition by its group.
+    pub fn partition(&self, group: GroupId) -> Option<Arc<PartitionHandle>> {
+        self.partitions.load().get(&group).cloned()
     }
 
     /// All of them at this moment.
@@ -72,9 +79,13 @@ impl Streams {
     /// Replaces what is served. Only the supervisor calls this.
     pub fn publish(&self, served: BTreeMap<String, Arc<ServedStream>>) {
         let mut catalogue = BTreeMap::new();
+        let mut partitions = BTreeMap::new();
         for (name, stream) in &served {
             catalogue.insert(name.clone(), stream.stream.clone());
+            let handles = stream.partitions.iter();
+            partitions.extend(handles.map(|partition| (partition.group, partition.clone())));
         }
+        self.partitions.store(Arc::new(partitions));
         self.served.store(Arc::new(served));
         self.catalogue.store(Arc::new(catalogue));
     }

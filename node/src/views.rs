@@ -58,6 +58,13 @@ impl Views {
         lives.flatten().find(|served| served.view.id == id).cloned()
     }
 
+    /// Every life of every view.
+    pub fn lives(&self) -> Vec<Arc<ServedView>> {
+        let served = self.served.load();
+        let lives = served.values().flat_map(|entry| [Some(&entry.current), entry.next.as_ref()]);
+        lives.flatten().cloned().collect()
+    }
+
     /// All of them at this moment.
     pub fn all(&self) -> Arc<BTreeMap<String, ServedEntry>> {
         self.served.load_full()

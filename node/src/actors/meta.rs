@@ -1,98 +1,113 @@
-//! The meta group's replica: catalogue, producers, id counters.
+//! The meta group's replica: catalogue, members, placement, id counters.
+//!
+//! Every node has one. Whoever leads takes changes, watches who is heard of, and plans; everybody
+//! applies, publishes and reconciles what runs here with what the catalogue says.
+
+mod handle;
+mod lead;
+mod messages;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use actix::{Actor, Addr, AsyncContext, Context, Handler, Message};
-use alluvium_core::ids::{GroupId, Index, ProducerId, RequestId};
-use alluvium_core::meta::{Meta, MetaCommand, MetaOutcome};
-use alluvium_core::replica::{Applied, Input, Reply};
-use alluvium_core::stream::Stream;
-use alluvium_core::view::ViewEntry;
-use alluvium_store::{SegmentWriter, StoreError};
+use actix::{Actor, Addr, AsyncContext, Context, Handler, WrapFuture};
+use alluvium_core::ids::{GroupId, Index, RequestId};
+use alluvium_core::meta::{Meta, MetaOutcome};
+use alluvium_core::replica::{Applied, Checkpoint, Input, Reply};
+use alluvium_store::{SegmentWriter, Store};
 use tokio::sync::oneshot;
 
 use super::effects::{ReplicaShell, Stepped};
+use super::inbox::{CutOff, Deliver, Inbox, StepDown};
 use super::partition::PersistedNotice;
 use super::supervisor::{Reconcile, Supervisor};
 use super::ticker::Tick;
+use crate::cluster::{Cluster, Known};
+use crate::grpc::peer::{Answered, Peers};
+
+pub use handle::{MetaHandle, MetaLink};
+use lead::Leading;
+use messages::{AskIndex, Await, CheckpointWritten, Heard};
+pub use messages::{Change, ChangeError, Changed, Changer, NameProducers};
 
 /// Log bytes after which the catalogue is written down and its log let go.
 const LOG_BYTES_MAX: u64 = 1 << 20;
 
-/// Changes one mailbox may have waiting; a change takes one fsync, so this is seconds of work.
-const MAILBOX_MESSAGES_MAX: usize = 1_024;
+/// Changes one mailbox may have waiting; a change takes one fsync, so this is seconds of work. The
+/// messages of other replicas wait here too.
+const MAILBOX_MESSAGES_MAX: usize = 4_096;
 
-/// Proposes a change of the catalogue; answered when it is agreed, applied and carried out here.
-#[derive(Debug, Message)]
-#[rtype(result = "()")]
-pub struct Change(pub MetaCommand, pub oneshot::Sender<Result<MetaOutcome, ChangeError>>);
+/// Outcomes remembered for changes that another node proposed for this one: more than are under way
+/// at a time.
+const OUTCOMES_MAX: usize = 1_024;
 
-/// Names of producers, for `system.producers`.
-#[derive(Debug, Message)]
-#[rtype(result = "()")]
-pub struct NameProducers(pub Vec<ProducerId>, pub oneshot::Sender<BTreeMap<ProducerId, String>>);
-
-/// Why the catalogue was not changed.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ChangeError {
-    /// Too many changes wait, or the log is behind.
-    #[error("too many changes of the catalogue are under way; try again")]
-    Busy,
-    /// The meta group has no leader here, or lost it: the outcome is not known.
-    #[error(
-        "the meta group has no settled leader; look whether the change was made, then try again"
-    )]
-    Lost,
-    /// A partition could not be started.
-    #[error("{reason}")]
-    NotStarted {
-        /// What failed.
-        reason: String,
-    },
-    /// The node is stopping.
-    #[error("the node is stopping")]
-    Stopping,
+/// What the actor is started with.
+#[derive(Debug)]
+pub struct MetaParts {
+    /// Where checkpoints are.
+    pub store: Arc<Store>,
+    /// Starts and stops what the catalogue says.
+    pub supervisor: Addr<Supervisor>,
+    /// Told of members and placements.
+    pub cluster: Arc<Cluster>,
+    /// The other nodes.
+    pub peers: Arc<Peers>,
+    /// Where messages of other replicas come in.
+    pub inbox: Arc<Inbox>,
+    /// Told once the streams of the catalogue are served.
+    pub ready: oneshot::Sender<()>,
 }
 
-/// The catalogue's log was let go up to an index, or not.
-#[derive(Debug, Message)]
-#[rtype(result = "()")]
-struct CheckpointWritten(Result<Index, StoreError>);
-
-/// How the rest of the node reaches the meta group.
+/// How far this life has come.
 #[derive(Debug)]
-pub struct MetaHandle {
-    addr: Addr<MetaActor>,
+enum Readiness {
+    /// The catalogue may lack something acknowledged.
+    Unknown,
+    /// The leader was asked where the log stands.
+    Asked(RequestId),
+    /// Everything up to here was acknowledged when it was asked.
+    Known(Index),
+    /// The catalogue has held all that was acknowledged before this life.
+    Ready,
 }
 
 /// See the module.
 #[derive(Debug)]
 pub struct MetaActor {
     shell: ReplicaShell<Meta>,
+    store: Arc<Store>,
     segments: SegmentWriter,
     supervisor: Addr<Supervisor>,
-    waiting: BTreeMap<RequestId, oneshot::Sender<Result<MetaOutcome, ChangeError>>>,
-    /// The first read of this life: answered when the catalogue holds all that was ever
-    /// acknowledged.
-    caught_up: Option<RequestId>,
+    cluster: Arc<Cluster>,
+    peers: Arc<Peers>,
+    waiting: BTreeMap<RequestId, Changer>,
+    /// Callers whose change another node proposed.
+    awaited: BTreeMap<Index, Vec<Changer>>,
+    /// Outcomes of the last changes, by their place in the log.
+    outcomes: BTreeMap<Index, MetaOutcome>,
+    asked: BTreeMap<RequestId, oneshot::Sender<Result<Index, ChangeError>>>,
+    readiness: Readiness,
     ready: Option<oneshot::Sender<()>>,
     requests: u64,
     checkpointing: bool,
+    /// A follower waits for a checkpoint.
+    checkpoint_wanted: bool,
+    /// The checkpoint that is being written.
+    written: Option<Checkpoint>,
+    leading: Leading,
 }
 
 impl MetaActor {
     /// Starts it on this thread's arbiter; `shell` is built inside, with the actor's own notices.
-    /// `ready` is told once the streams of the catalogue are served.
     pub fn start_with(
         build: impl FnOnce(
             Box<dyn Fn(alluvium_core::replica::Persisted) + Send + Sync>,
         ) -> ReplicaShell<Meta>
         + 'static,
-        segments: SegmentWriter,
-        supervisor: Addr<Supervisor>,
-        ready: oneshot::Sender<()>,
+        parts: MetaParts,
     ) -> MetaHandle {
+        let MetaParts { store, supervisor, cluster, peers, inbox, ready } = parts;
+        let (known, others) = (cluster.clone(), peers.clone());
         let addr = MetaActor::create(|ctx| {
             ctx.set_mailbox_capacity(MAILBOX_MESSAGES_MAX);
             let own = ctx.address();
@@ -100,16 +115,26 @@ impl MetaActor {
             let shell = build(Box::new(move |persisted| own.do_send(PersistedNotice(persisted))));
             MetaActor {
                 shell,
-                segments,
+                segments: store.segment_writer(),
+                store,
                 supervisor,
+                cluster,
+                peers,
                 waiting: BTreeMap::new(),
-                caught_up: None,
+                awaited: BTreeMap::new(),
+                outcomes: BTreeMap::new(),
+                asked: BTreeMap::new(),
+                readiness: Readiness::Unknown,
                 ready: Some(ready),
                 requests: 0,
                 checkpointing: false,
+                checkpoint_wanted: false,
+                written: None,
+                leading: Leading::default(),
             }
         });
-        MetaHandle { addr }
+        inbox.open(GroupId::META, addr.clone().recipient(), addr.clone().recipient());
+        MetaHandle::new(addr, known, others)
     }
 
     fn next_request(&mut self) -> RequestId {
@@ -118,76 +143,153 @@ impl MetaActor {
     }
 
     fn step(&mut self, input: Input, ctx: &mut Context<Self>) {
-        let Stepped { applied, replies } = self.shell.step(input);
+        let Stepped { applied, replies, fetch, checkpoint_wanted, installed } =
+            self.shell.step(input);
+        self.checkpoint_wanted |= checkpoint_wanted;
+        let news = !applied.is_empty() || installed.is_some();
+        let mut carried = false;
         for applied in applied {
-            self.applied(applied);
+            carried |= self.applied(applied);
+        }
+        if news {
+            self.publish();
+            if !carried {
+                self.reconcile_if_ready(None);
+            }
         }
         for reply in replies {
             self.replied(&reply);
         }
+        if let Some(fetch) = fetch {
+            self.fetch(fetch, ctx);
+        }
+        self.become_ready();
         self.checkpoint_if_due(ctx);
     }
 
-    fn applied(&mut self, applied: Applied<MetaOutcome>) {
-        let caller = applied.request.and_then(|request| self.waiting.remove(&request));
-        // While the log is replayed, the catalogue passes through states that are long gone:
-        // streams are started and stopped only for the state that holds everything acknowledged.
-        if self.ready.is_none() {
-            self.reconcile(caller.map(|caller| (applied.outcome, caller)));
-        } else if let Some(caller) = caller {
-            let _ = caller.send(Ok(applied.outcome));
+    /// True when somebody waits for what follows from it, and so everything is reconciled.
+    fn applied(&mut self, applied: Applied<MetaOutcome>) -> bool {
+        let Applied { index, request, outcome, .. } = applied;
+        if matches!(outcome, MetaOutcome::Placed { .. }) {
+            self.leading.look_soon();
         }
+        self.outcomes.insert(index, outcome.clone());
+        if OUTCOMES_MAX < self.outcomes.len() {
+            self.outcomes.pop_first();
+        }
+        let mut callers: Vec<Changer> = self.awaited.remove(&index).unwrap_or_default();
+        callers.extend(request.and_then(|request| self.waiting.remove(&request)));
+        if callers.is_empty() {
+            return false;
+        }
+        // What the catalogue says has to be known before it is carried out.
+        self.publish();
+        for caller in callers {
+            let changed = Changed { index, outcome: outcome.clone() };
+            self.reconcile_if_ready(Some((changed, caller)));
+        }
+        true
+    }
+
+    /// Lets everyone on this node see members and placements.
+    fn publish(&self) {
+        let meta = self.shell.machine();
+        let (members, placements) = (meta.members().clone(), meta.placements().clone());
+        self.cluster.publish(Known { members, placements });
     }
 
     fn replied(&mut self, reply: &Reply) {
         match reply {
-            Reply::ReadReady { request, .. } => {
-                if self.caught_up == Some(*request) {
-                    let ready = self.ready.take();
-                    self.supervisor.do_send(Reconcile {
-                        streams: self.streams(),
-                        views: self.views(),
-                        then: None,
-                        ready,
-                    });
+            Reply::ReadReady { request, index } => {
+                if matches!(self.readiness, Readiness::Asked(asked) if asked == *request) {
+                    self.readiness = Readiness::Known(*index);
+                } else if let Some(asker) = self.asked.remove(request) {
+                    // An asker that left needs no answer.
+                    let _ = asker.send(Ok(*index));
                 }
             }
-            Reply::NotOwner { request, .. } | Reply::Lost { request } => {
-                self.refuse(*request, &ChangeError::Lost);
+            Reply::NotOwner { request, owner } => {
+                self.refuse(*request, &ChangeError::NotLeader { leader: *owner });
             }
+            Reply::Lost { request } => self.refuse(*request, &ChangeError::Lost),
             Reply::Busy { request } => self.refuse(*request, &ChangeError::Busy),
             Reply::MembersChanged { .. } => {}
         }
     }
 
     fn refuse(&mut self, request: RequestId, error: &ChangeError) {
-        if self.caught_up == Some(request) {
-            self.caught_up = None;
+        if matches!(self.readiness, Readiness::Asked(asked) if asked == request) {
+            self.readiness = Readiness::Unknown;
         }
+        // Callers that left need no answer.
         if let Some(caller) = self.waiting.remove(&request) {
             let _ = caller.send(Err(error.clone()));
         }
+        if let Some(asker) = self.asked.remove(&request) {
+            let _ = asker.send(Err(error.clone()));
+        }
     }
 
-    fn streams(&self) -> Vec<Arc<Stream>> {
-        self.shell.machine().streams().values().cloned().collect()
+    /// Asks where the log stands, once in this life: the leader by a read, anyone else the leader.
+    fn ask_where_it_stands(&mut self, ctx: &mut Context<Self>) {
+        if !matches!(self.readiness, Readiness::Unknown) {
+            return;
+        }
+        let request = self.next_request();
+        if self.shell.leads() {
+            self.readiness = Readiness::Asked(request);
+            return self.step(Input::ReadIndex { request }, ctx);
+        }
+        let Some(leader) = self.shell.status().leader else { return };
+        self.readiness = Readiness::Asked(request);
+        let (peers, own) = (self.peers.clone(), ctx.address());
+        let ask = async move {
+            let index = match peers.catalogue_index(leader).await {
+                Ok(Answered::Here(index)) => Some(index),
+                Ok(Answered::Elsewhere(_) | Answered::NotServed(_)) | Err(_) => None,
+            };
+            // One at a time.
+            own.do_send(Heard(index));
+        };
+        ctx.spawn(ask.into_actor(self));
     }
 
-    fn views(&self) -> Vec<ViewEntry> {
-        self.shell.machine().views().values().cloned().collect()
+    fn become_ready(&mut self) {
+        let applied = self.shell.status().applied;
+        match self.readiness {
+            Readiness::Known(index) if index <= applied => {}
+            Readiness::Unknown | Readiness::Asked(_) | Readiness::Known(_) | Readiness::Ready => {
+                return;
+            }
+        }
+        self.readiness = Readiness::Ready;
+        self.publish();
+        let ready = self.ready.take();
+        self.supervisor.do_send(Reconcile { ready, ..self.wanted() });
     }
 
-    fn reconcile(
-        &self,
-        then: Option<(MetaOutcome, oneshot::Sender<Result<MetaOutcome, ChangeError>>)>,
-    ) {
-        // One for each applied change: bounded by the waiting callers.
-        let (streams, views) = (self.streams(), self.views());
-        self.supervisor.do_send(Reconcile { streams, views, then, ready: None });
+    /// What shall run here.
+    fn wanted(&self) -> Reconcile {
+        let meta = self.shell.machine();
+        let streams = meta.streams().values().cloned().collect();
+        let views = meta.views().values().cloned().collect();
+        Reconcile { streams, views, then: None, ready: None }
+    }
+
+    /// While the log is replayed, the catalogue passes through states that are long gone: streams
+    /// are started and stopped only for a state that holds everything acknowledged.
+    fn reconcile_if_ready(&self, then: Option<(Changed, Changer)>) {
+        if matches!(self.readiness, Readiness::Ready) {
+            // One for each applied change.
+            self.supervisor.do_send(Reconcile { then, ..self.wanted() });
+        } else if let Some((changed, caller)) = then {
+            let _ = caller.send(Ok(changed));
+        }
     }
 
     fn checkpoint_if_due(&mut self, ctx: &mut Context<Self>) {
-        if self.checkpointing || self.shell.status().log_bytes < LOG_BYTES_MAX {
+        let due = self.checkpoint_wanted || LOG_BYTES_MAX <= self.shell.status().log_bytes;
+        if self.checkpointing || !due {
             return;
         }
         let Some(checkpoint) = self.shell.checkpoint() else {
@@ -195,6 +297,7 @@ impl MetaActor {
         };
         let own = ctx.address();
         let done = Box::new(move |result| own.do_send(CheckpointWritten(result)));
+        self.written = Some(checkpoint.clone());
         // Refused, it is due again with the next step.
         self.checkpointing = self.segments.checkpoint_only(GroupId::META, checkpoint, done).is_ok();
     }
@@ -204,7 +307,11 @@ impl Actor for MetaActor {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        self.step(Input::Campaign, ctx);
+        self.publish();
+        // The only voter leads at once; among several, Raft's own timeouts decide.
+        if self.shell.members().voters == [self.cluster.me()] {
+            self.step(Input::Campaign, ctx);
+        }
     }
 }
 
@@ -213,11 +320,7 @@ impl Handler<PersistedNotice> for MetaActor {
 
     fn handle(&mut self, PersistedNotice(persisted): PersistedNotice, ctx: &mut Self::Context) {
         self.step(Input::Persisted(persisted), ctx);
-        if self.ready.is_some() && self.caught_up.is_none() {
-            let request = self.next_request();
-            self.caught_up = Some(request);
-            self.step(Input::ReadIndex { request }, ctx);
-        }
+        self.ask_where_it_stands(ctx);
     }
 }
 
@@ -226,10 +329,46 @@ impl Handler<Tick> for MetaActor {
 
     fn handle(&mut self, _tick: Tick, ctx: &mut Self::Context) {
         self.step(Input::Tick, ctx);
-        if self.ready.is_some() && self.caught_up.is_none() {
-            let request = self.next_request();
-            self.caught_up = Some(request);
-            self.step(Input::ReadIndex { request }, ctx);
+        self.ask_where_it_stands(ctx);
+        self.lead(ctx);
+    }
+}
+
+impl Handler<Deliver> for MetaActor {
+    type Result = ();
+
+    fn handle(&mut self, Deliver(envelope): Deliver, ctx: &mut Self::Context) {
+        self.step(Input::Message(envelope), ctx);
+    }
+}
+
+impl Handler<StepDown> for MetaActor {
+    type Result = ();
+
+    fn handle(&mut self, StepDown(done): StepDown, ctx: &mut Self::Context) {
+        if let Some(to) = self.shell.successor().filter(|_| self.shell.leads()) {
+            self.step(Input::TransferLeader { to }, ctx);
+        }
+        // Whoever leads next is found by asking; nobody needs to wait.
+        let _ = done.send(());
+    }
+}
+
+impl Handler<CutOff> for MetaActor {
+    type Result = ();
+
+    fn handle(&mut self, CutOff(node): CutOff, ctx: &mut Self::Context) {
+        self.step(Input::Unreachable { node }, ctx);
+    }
+}
+
+impl Handler<Heard> for MetaActor {
+    type Result = ();
+
+    fn handle(&mut self, Heard(index): Heard, _ctx: &mut Self::Context) {
+        if matches!(self.readiness, Readiness::Asked(_)) {
+            self.readiness = index.map_or(Readiness::Unknown, Readiness::Known);
+            self.become_ready();
         }
     }
 }
@@ -241,6 +380,34 @@ impl Handler<Change> for MetaActor {
         let request = self.next_request();
         self.waiting.insert(request, caller);
         self.step(Input::Propose { request, command: command.encode() }, ctx);
+    }
+}
+
+impl Handler<Await> for MetaActor {
+    type Result = ();
+
+    fn handle(&mut self, Await(index, caller): Await, _ctx: &mut Self::Context) {
+        if self.shell.status().applied < index {
+            self.awaited.entry(index).or_default().push(caller);
+            return;
+        }
+        match self.outcomes.get(&index).cloned() {
+            Some(outcome) => self.reconcile_if_ready(Some((Changed { index, outcome }, caller))),
+            // It came with a checkpoint: what it did in particular is not known here.
+            None => {
+                let _ = caller.send(Err(ChangeError::Lost));
+            }
+        }
+    }
+}
+
+impl Handler<AskIndex> for MetaActor {
+    type Result = ();
+
+    fn handle(&mut self, AskIndex(asker): AskIndex, ctx: &mut Self::Context) {
+        let request = self.next_request();
+        self.asked.insert(request, asker);
+        self.step(Input::ReadIndex { request }, ctx);
     }
 }
 
@@ -264,39 +431,8 @@ impl Handler<CheckpointWritten> for MetaActor {
     fn handle(&mut self, CheckpointWritten(result): CheckpointWritten, ctx: &mut Self::Context) {
         self.checkpointing = false;
         match result {
-            Ok(through) => self.step(Input::Truncate { through }, ctx),
+            Ok(through) => self.checkpoint_written(through, ctx),
             Err(error) => tracing::error!(%error, "write the catalogue's checkpoint"),
         }
-    }
-}
-
-impl MetaHandle {
-    /// Proposes a change and waits until it is agreed, applied and carried out on this node.
-    pub async fn change(&self, command: MetaCommand) -> Result<MetaOutcome, ChangeError> {
-        let (reply, answer) = oneshot::channel();
-        match self.addr.try_send(Change(command, reply)) {
-            Ok(()) => answer.await.unwrap_or(Err(ChangeError::Stopping)),
-            Err(actix::prelude::SendError::Full(_)) => Err(ChangeError::Busy),
-            Err(actix::prelude::SendError::Closed(_)) => Err(ChangeError::Stopping),
-        }
-    }
-
-    /// Names of these producers, as far as they are known.
-    pub async fn producer_names(&self, ids: Vec<ProducerId>) -> BTreeMap<ProducerId, String> {
-        let (reply, answer) = oneshot::channel();
-        if self.addr.try_send(NameProducers(ids, reply)).is_err() {
-            return BTreeMap::new();
-        }
-        answer.await.unwrap_or_default()
-    }
-
-    /// Where changes are proposed.
-    pub fn change_recipient(&self) -> actix::Recipient<Change> {
-        self.addr.clone().recipient()
-    }
-
-    /// Where ticks go.
-    pub fn tick_recipient(&self) -> actix::Recipient<Tick> {
-        self.addr.clone().recipient()
     }
 }

@@ -13,6 +13,7 @@
 //! bounded by what was admitted.
 
 pub mod effects;
+pub mod inbox;
 pub mod meta;
 pub mod partition;
 pub mod supervisor;

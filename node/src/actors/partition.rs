@@ -3,6 +3,7 @@
 
 mod append;
 mod handle;
+mod place;
 mod seal;
 
 use std::collections::BTreeMap;
@@ -10,21 +11,27 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix::{Actor, ActorContext, Context, Handler, Message};
-use alluvium_core::ids::{Epoch, Index, Offset, PartitionNumber, ProducerId, RequestId};
+use alluvium_core::ids::{
+    Epoch, GroupId, Index, NodeId, Offset, PartitionNumber, ProducerId, RequestId,
+};
 use alluvium_core::partition::{Command, Outcome, Partition, ProducerState};
-use alluvium_core::replica::{Applied, Input, Persisted, Reply};
+use alluvium_core::replica::{Applied, Input, Members, Persisted, Progress, Reply};
 use alluvium_core::stream::Stream;
 use alluvium_core::time::Time;
-use alluvium_store::{PartitionLog, PartitionView, SegmentWriter, StoreMetrics};
+use alluvium_store::{PartitionLog, PartitionView, SegmentWriter, Store, StoreMetrics};
 use tokio::sync::{oneshot, watch};
 
-pub use append::{Append, Permit};
+pub use append::{Append, Origin, Permit};
 pub use handle::{PartitionHandle, Serving};
 pub use seal::{SealLimits, Sealed};
 
 use crate::actors::effects::{ReplicaShell, Stepped};
+use crate::actors::inbox::{CutOff, Deliver, StepDown};
+use crate::actors::meta::MetaLink;
 use crate::actors::ticker::Tick;
 use crate::clock;
+use crate::grpc::peer::Peers;
+use crate::ingest::Forwarder;
 use crate::telemetry::Metrics;
 
 /// Messages one partition may have waiting: 256 callers with a few appends each and the node's own
@@ -51,9 +58,17 @@ type Reader = oneshot::Sender<Result<Arc<PartitionView>, ReadError>>;
 /// Why a partition could not be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ReadError {
-    /// Leadership is not settled; ask again.
-    #[error("partition {partition} has no owner at the moment; try again")]
+    /// This node is not the owner, or nobody is at the moment.
+    #[error("partition {partition} has no owner that can be reached; try again")]
     NoOwner {
+        /// Which partition.
+        partition: PartitionNumber,
+        /// The owner, when somebody knows it.
+        owner: Option<NodeId>,
+    },
+    /// Its replica leaves this node, or has come to it: ask again, and it is looked for anew.
+    #[error("partition {partition} is moving between nodes; try again")]
+    Moved {
         /// Which partition.
         partition: PartitionNumber,
     },
@@ -80,6 +95,12 @@ pub struct Inspected {
     pub term: u64,
     /// The owner, if known.
     pub owner: Option<u64>,
+    /// Who holds it, as far as this replica knows.
+    pub members: Members,
+    /// How far the others are; empty unless this node is the owner.
+    pub progress: Vec<Progress>,
+    /// The last index of its log.
+    pub last_index: Index,
     /// Producers with what is remembered of them.
     pub producers: Vec<(ProducerId, ProducerState)>,
 }
@@ -115,6 +136,16 @@ pub struct PartitionParts {
     pub stream: Arc<Stream>,
     /// Its place in the stream.
     pub number: PartitionNumber,
+    /// Its Raft group.
+    pub group: GroupId,
+    /// Where parts for other owners wait.
+    pub forwarder: Arc<Forwarder>,
+    /// The other nodes.
+    pub peers: Arc<Peers>,
+    /// Where the catalogue is changed.
+    pub meta: MetaLink,
+    /// Where its files are.
+    pub files: Arc<Store>,
     /// The restored replica.
     pub shell: ReplicaShell<Partition>,
     /// Its tail and segments.
@@ -135,6 +166,10 @@ pub struct PartitionActor {
     advanced: Arc<watch::Sender<Offset>>,
     stream: Arc<Stream>,
     number: PartitionNumber,
+    group: GroupId,
+    forwarder: Arc<Forwarder>,
+    peers: Arc<Peers>,
+    place: place::Place,
     shell: ReplicaShell<Partition>,
     log: Arc<PartitionLog>,
     sealing: seal::Sealing,
@@ -152,8 +187,11 @@ impl Actor for PartitionActor {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        // The only voter leads at once; among several, Raft's own timeouts decide.
-        self.step(Input::Campaign, ctx);
+        // The only voter leads at once, and so does the one that shall own the partition; else
+        // Raft's own timeouts decide.
+        if self.shall_campaign() {
+            self.step(Input::Campaign, ctx);
+        }
     }
 }
 
@@ -164,6 +202,10 @@ impl PartitionActor {
             advanced: parts.advanced,
             stream: parts.stream,
             number: parts.number,
+            group: parts.group,
+            forwarder: parts.forwarder,
+            peers: parts.peers,
+            place: place::Place::new(parts.meta, parts.files),
             shell: parts.shell,
             log: parts.log,
             sealing: seal::Sealing::new(parts.segments, parts.store, parts.limits),
@@ -183,12 +225,25 @@ impl PartitionActor {
     }
 
     fn step(&mut self, input: Input, ctx: &mut Context<Self>) {
-        let Stepped { applied, replies } = self.shell.step(input);
+        let Stepped { applied, replies, fetch, checkpoint_wanted, installed } =
+            self.shell.step(input);
         for applied in applied {
             self.applied(applied);
         }
         for reply in replies {
             self.replied(reply);
+        }
+        self.place.wanted |= checkpoint_wanted;
+        if let Some(fetch) = fetch {
+            self.fetch(fetch, ctx);
+        }
+        if installed.is_some() {
+            self.installed();
+        }
+        if !self.place.stepping_down.is_empty() && !self.shell.leads() {
+            for done in self.place.stepping_down.drain(..) {
+                let _ = done.send(());
+            }
         }
         self.answer_reads();
         self.propose_pending(ctx);
@@ -221,11 +276,12 @@ impl PartitionActor {
             | Reply::Busy { request }
             | Reply::Lost { request }
             | Reply::MembersChanged { request } => {
+                let owner = self.shell.status().leader;
                 if let Some(reader) = self.reads.remove(&request) {
                     // A reader that left needs no answer.
-                    let _ = reader.send(Err(ReadError::NoOwner { partition }));
+                    let _ = reader.send(Err(ReadError::NoOwner { partition, owner }));
                 } else if let Some(caller) = self.fences.remove(&request) {
-                    let _ = caller.send(Err(ReadError::NoOwner { partition }));
+                    let _ = caller.send(Err(ReadError::NoOwner { partition, owner }));
                 } else {
                     self.append_refused(request, &reply);
                 }
@@ -283,8 +339,42 @@ impl Handler<Tick> for PartitionActor {
 
     fn handle(&mut self, _tick: Tick, ctx: &mut Self::Context) {
         self.step(Input::Tick, ctx);
-        self.keep_time(ctx);
-        self.retain_if_due(ctx);
+        self.keep_place(ctx);
+        if self.shell.leads() {
+            self.keep_time(ctx);
+            self.retain_if_due(ctx);
+        }
+    }
+}
+
+impl Handler<Deliver> for PartitionActor {
+    type Result = ();
+
+    fn handle(&mut self, Deliver(envelope): Deliver, ctx: &mut Self::Context) {
+        self.step(Input::Message(envelope), ctx);
+    }
+}
+
+impl Handler<StepDown> for PartitionActor {
+    type Result = ();
+
+    fn handle(&mut self, StepDown(done): StepDown, ctx: &mut Self::Context) {
+        let successor = self.shell.successor().filter(|_| self.shell.leads());
+        let Some(to) = successor else {
+            // Who asked may have gone on.
+            let _ = done.send(());
+            return;
+        };
+        self.place.stepping_down.push(done);
+        self.step(Input::TransferLeader { to }, ctx);
+    }
+}
+
+impl Handler<CutOff> for PartitionActor {
+    type Result = ();
+
+    fn handle(&mut self, CutOff(node): CutOff, ctx: &mut Self::Context) {
+        self.step(Input::Unreachable { node }, ctx);
     }
 }
 
@@ -318,6 +408,9 @@ impl Handler<Inspect> for PartitionActor {
         let inspected = Inspected {
             term: status.term.0,
             owner: status.leader.map(|node| node.0),
+            members: self.shell.members(),
+            progress: self.shell.progress(),
+            last_index: status.last_index,
             producers: producers.map(|(id, state)| (id, state.clone())).collect(),
         };
         let _ = asker.send(inspected);
@@ -330,6 +423,7 @@ impl Handler<Stop> for PartitionActor {
     fn handle(&mut self, Stop(done): Stop, ctx: &mut Self::Context) {
         let stream = &self.stream.definition.name;
         tracing::debug!(%stream, partition = %self.number, "partition stops");
+        self.pass_all_on();
         ctx.stop();
         let _ = done.send(());
     }

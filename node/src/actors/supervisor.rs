@@ -4,31 +4,38 @@ mod views;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 use actix::{
     Actor, ActorFutureExt, Addr, ArbiterHandle, AsyncContext, Context, Handler, Message, WrapFuture,
 };
 use alluvium_core::ids::{GroupId, NodeId, Offset, PartitionNumber};
-use alluvium_core::meta::MetaOutcome;
 use alluvium_core::partition::Partition;
 use alluvium_core::replica::{Machine, Members, Replica, ReplicaConfig};
 use alluvium_core::stream::Stream;
 use alluvium_core::view::ViewEntry;
-use alluvium_store::{LogWriter, PartitionLog, SegmentWriter, Store, StoreError, StoreMetrics};
+use alluvium_store::{PartitionLog, SegmentWriter, Store, StoreError, StoreMetrics};
 use tokio::sync::{oneshot, watch};
 
-use super::effects::ReplicaShell;
-use super::meta::ChangeError;
+use super::effects::{ReplicaShell, Ways};
+use super::inbox::Inbox;
+use super::meta::{Changed, Changer, MetaLink};
 use super::partition::{
     MAILBOX_MESSAGES_MAX, PartitionActor, PartitionHandle, PartitionParts, PersistedNotice,
     SealLimits, Serving,
 };
 use super::ticker::{Follow, Ticker};
 use crate::clock;
+use crate::grpc::peer::Peers;
+use crate::ingest::Forwarder;
 use crate::streams::{ServedStream, Streams};
 use crate::telemetry::Metrics;
 
-pub use views::{CaughtUp, Meet, RunningViews, StopViews, ViewThread};
+pub use views::{CaughtUp, RunningViews, StopViews, ViewThread};
+
+/// How often the catalogue is told of parts of views that have caught up, until it says so itself.
+const TELL_AGAIN: Duration = Duration::from_secs(2);
 
 /// Makes this node serve exactly these streams and views.
 #[derive(Debug, Message)]
@@ -39,7 +46,7 @@ pub struct Reconcile {
     /// Its views.
     pub views: Vec<ViewEntry>,
     /// Who is told when it is done.
-    pub then: Option<(MetaOutcome, oneshot::Sender<Result<MetaOutcome, ChangeError>>)>,
+    pub then: Option<(Changed, Changer)>,
     /// Told when the first reconciliation of this life is done.
     pub ready: Option<oneshot::Sender<()>>,
 }
@@ -47,12 +54,16 @@ pub struct Reconcile {
 /// What the supervisor starts partitions with.
 #[derive(Debug)]
 pub struct Supervisor {
-    /// This node.
-    pub node: NodeId,
     /// Where partitions keep what they have.
     pub store: Arc<Store>,
-    /// The way to the raft database.
-    pub writer: LogWriter,
+    /// To the disk and to other nodes.
+    pub ways: Ways,
+    /// The other nodes.
+    pub peers: Arc<Peers>,
+    /// Where messages of other replicas come in.
+    pub inbox: Arc<Inbox>,
+    /// Where the catalogue is changed.
+    pub meta: MetaLink,
     /// Seals, merges, drops.
     pub segments: SegmentWriter,
     /// When partitions seal.
@@ -87,6 +98,8 @@ impl Actor for Supervisor {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         self.own = Some(ctx.address());
+        // A word of a part that has caught up may get lost on its way to the catalogue.
+        ctx.run_interval(TELL_AGAIN, |supervisor, _ctx| supervisor.tell_of_parts());
     }
 }
 
@@ -96,17 +109,20 @@ impl Handler<Reconcile> for Supervisor {
     fn handle(&mut self, reconcile: Reconcile, ctx: &mut Self::Context) {
         let gone = self.gone(&reconcile.streams);
         let gone_views = self.views.take_gone(&reconcile.views);
+        let left_parts = self.take_parts_of(&gone);
+        gone.iter().for_each(|partition| partition.leave());
         let stop = async move {
-            views::stop(&gone_views).await;
-            for stream in &gone {
-                for partition in &stream.partitions {
-                    partition.stop().await;
-                }
+            views::stop(gone_views.iter().flat_map(|(_, actors)| actors.values())).await;
+            views::stop(left_parts.iter().map(|(_, actor)| actor)).await;
+            for partition in &gone {
+                partition.stop().await;
             }
-            (gone, gone_views)
+            (gone, gone_views, left_parts)
         };
-        let done = stop.into_actor(self).map(move |(gone, gone_views), supervisor, _ctx| {
+        let done = stop.into_actor(self).map(move |stopped, supervisor, _ctx| {
+            let (gone, gone_views, left_parts) = stopped;
             supervisor.remove_views(&gone_views);
+            supervisor.remove_parts(&left_parts);
             supervisor.remove(&gone);
             supervisor.serve(reconcile);
         });
@@ -116,23 +132,35 @@ impl Handler<Reconcile> for Supervisor {
 }
 
 impl Supervisor {
-    /// Served streams that the catalogue has no more.
-    fn gone(&self, wanted: &[Arc<Stream>]) -> Vec<Arc<ServedStream>> {
+    /// Partitions that run here and shall not any more: their stream was dropped, or they live
+    /// elsewhere by now.
+    fn gone(&self, wanted: &[Arc<Stream>]) -> Vec<Arc<PartitionHandle>> {
         let mut gone = Vec::new();
         for served in self.streams.all().values() {
-            if !wanted.iter().any(|stream| stream.id == served.stream.id) {
-                gone.push(served.clone());
-            }
+            let dropped = !wanted.iter().any(|stream| stream.id == served.stream.id);
+            let partitions = served.partitions.iter();
+            gone.extend(
+                partitions
+                    .filter(|partition| !matches!(partition.serving, Serving::Elsewhere))
+                    .filter(|partition| dropped || !self.hosts(partition.group))
+                    .cloned(),
+            );
         }
         gone
     }
 
-    fn remove(&self, gone: &[Arc<ServedStream>]) {
-        for stream in gone {
-            for partition in &stream.partitions {
-                if let Err(error) = self.store.remove_group(partition.group) {
-                    tracing::error!(%error, group = %partition.group, "remove a dropped partition");
-                }
+    /// Whether a replica of the group is on this node or shall be.
+    fn hosts(&self, group: GroupId) -> bool {
+        self.ways.cluster.hosts(group)
+    }
+
+    fn remove(&self, gone: &[Arc<PartitionHandle>]) {
+        for partition in gone {
+            self.inbox.close(partition.group);
+            // Whoever owns it, it is not this node.
+            self.ways.cluster.led_by(partition.group, None);
+            if let Err(error) = self.store.remove_group(partition.group) {
+                tracing::error!(%error, group = %partition.group, "remove a partition");
             }
         }
     }
@@ -144,8 +172,8 @@ impl Supervisor {
             let name = stream.definition.name.clone();
             let kept = running.get(&name).filter(|served| served.stream.id == stream.id);
             let serving = match kept {
-                Some(kept) => kept.clone(),
-                None => Arc::new(self.start_stream(stream)),
+                Some(kept) if self.is_in_place(kept) => kept.clone(),
+                kept => Arc::new(self.start_stream(stream, kept)),
             };
             served.insert(name, serving);
         }
@@ -155,9 +183,9 @@ impl Supervisor {
         }
         self.streams.publish(served);
         self.serve_views(&reconcile.views);
-        if let Some((outcome, caller)) = reconcile.then {
+        if let Some((changed, caller)) = reconcile.then {
             // A caller that left needs no answer.
-            let _ = caller.send(Ok(outcome));
+            let _ = caller.send(Ok(changed));
         }
         if let Some(ready) = reconcile.ready {
             let _ = ready.send(());
@@ -174,33 +202,81 @@ impl Supervisor {
             }
         };
         for group in groups {
-            let known = group == GroupId::META || streams.iter().any(|s| s.groups.contains(&group));
+            let known = group == GroupId::META
+                || streams.iter().any(|s| s.groups.contains(&group)) && self.hosts(group);
             if known {
                 continue;
             }
-            tracing::info!(%group, "remove what is left of a dropped stream");
+            tracing::info!(%group, "remove what is left of a partition");
             if let Err(error) = self.store.remove_group(group) {
-                tracing::error!(%error, %group, "remove what is left of a dropped stream");
+                tracing::error!(%error, %group, "remove what is left of a partition");
             }
         }
     }
 
-    fn start_stream(&self, stream: &Arc<Stream>) -> ServedStream {
+    /// Whether exactly those partitions of a stream run here that shall.
+    fn is_in_place(&self, served: &ServedStream) -> bool {
+        served.partitions.iter().all(|partition| {
+            let elsewhere = matches!(partition.serving, Serving::Elsewhere);
+            elsewhere != self.hosts(partition.group)
+        })
+    }
+
+    fn start_stream(&self, stream: &Arc<Stream>, kept: Option<&Arc<ServedStream>>) -> ServedStream {
+        let log_schema = alluvium_views::columns::log_schema(&stream.definition.schema);
         let mut partitions = Vec::with_capacity(stream.groups.len());
         for (number, group) in stream.partitions() {
-            let serving = match self.start_partition(stream, number, group) {
-                Ok(serving) => serving,
-                Err(error) => {
-                    let name = &stream.definition.name;
-                    tracing::error!(stream = %name, partition = %number, %error, "not served");
-                    self.metrics.partition_damaged();
-                    Serving::Damaged { reason: error.to_string() }
-                }
+            let hosts = self.hosts(group);
+            let before = kept.map(|kept| &kept.partitions[number.0 as usize]);
+            if let Some(before) = before
+                && hosts != matches!(before.serving, Serving::Elsewhere)
+            {
+                partitions.push(before.clone());
+                continue;
+            }
+            let forwarder = Arc::new(Forwarder::start(group, self.peers.clone()));
+            let serving = if hosts {
+                self.serve_partition(stream, number, group, &forwarder)
+            } else {
+                Serving::Elsewhere
             };
-            let stream = stream.definition.name.clone();
-            partitions.push(Arc::new(PartitionHandle { stream, number, group, serving }));
+            partitions.push(Arc::new(PartitionHandle {
+                stream: stream.definition.name.clone(),
+                number,
+                group,
+                serving,
+                forwarder,
+                peers: self.peers.clone(),
+                log_schema: log_schema.clone(),
+                has_left: AtomicBool::new(false),
+            }));
         }
         ServedStream::new(stream.clone(), partitions)
+    }
+
+    fn serve_partition(
+        &self,
+        stream: &Arc<Stream>,
+        number: PartitionNumber,
+        group: GroupId,
+        forwarder: &Arc<Forwarder>,
+    ) -> Serving {
+        match self.start_partition(stream, number, group, forwarder) {
+            Ok(serving) => serving,
+            Err(error) => {
+                let name = &stream.definition.name;
+                tracing::error!(stream = %name, partition = %number, %error, "not served");
+                self.metrics.partition_damaged();
+                Serving::Damaged { reason: error.to_string() }
+            }
+        }
+    }
+
+    /// The voters a group began with: what its log is read on top of.
+    fn initial(&self, group: GroupId) -> Members {
+        let known = self.ways.cluster.known();
+        let placement = known.placements.get(&group);
+        Members::of_voters(placement.map(|placement| placement.initial.clone()).unwrap_or_default())
     }
 
     fn start_partition(
@@ -208,10 +284,13 @@ impl Supervisor {
         stream: &Arc<Stream>,
         number: PartitionNumber,
         group: GroupId,
+        forwarder: &Arc<Forwarder>,
     ) -> Result<Serving, StartError> {
-        let (stored, machine) = load_group::<Partition>(&self.store, group, self.node)?;
+        let initial = self.initial(group);
+        let (stored, machine) = load_group::<Partition>(&self.store, group, &initial)?;
         let start = machine.start();
-        let replica = Replica::new(replica_config(group, self.node), machine, stored.restored)?;
+        let config = replica_config(group, self.ways.cluster.me());
+        let replica = Replica::new(config, machine, stored.restored)?;
         let log_schema = alluvium_views::columns::log_schema(&stream.definition.schema);
         let schema = alluvium_views::columns::segment_schema(&log_schema);
         let (log_stream, segments) = (stream.clone(), stored.segments);
@@ -222,9 +301,14 @@ impl Supervisor {
             advanced: advanced.clone(),
             stream: stream.clone(),
             number,
+            group,
+            forwarder: forwarder.clone(),
+            peers: self.peers.clone(),
+            meta: self.meta.clone(),
+            files: self.store.clone(),
             replica,
             log: log.clone(),
-            writer: self.writer.clone(),
+            ways: self.ways.clone(),
             segments: self.segments.clone(),
             store: self.store.metrics(),
             limits: self.limits,
@@ -232,6 +316,12 @@ impl Supervisor {
         };
         let addr =
             PartitionActor::start_in_arbiter(&self.arbiter, move |ctx| parts.into_actor(ctx));
+        let local = addr.downgrade();
+        forwarder.meet(move |part| match local.upgrade() {
+            Some(addr) => addr.try_send(part).map_err(actix::prelude::SendError::into_inner),
+            None => Err(part),
+        });
+        self.inbox.open(group, addr.clone().recipient(), addr.clone().recipient());
         // Bounded by the number of partitions.
         self.ticker.do_send(Follow(addr.clone().recipient()));
         Ok(Serving::Running { addr, log, advanced })
@@ -242,9 +332,9 @@ impl Supervisor {
 pub fn load_group<M: Machine + Default>(
     store: &Store,
     group: GroupId,
-    node: NodeId,
+    initial: &Members,
 ) -> Result<(alluvium_store::StoredGroup, M), LoadError> {
-    store.create_group(group, &Members::of_voters([node]))?;
+    store.create_group(group, initial)?;
     let stored = store.load(group)?;
     let machine = match &stored.checkpoint {
         Some(checkpoint) => M::restore(checkpoint)?,
@@ -283,9 +373,14 @@ struct Parts {
     advanced: Arc<watch::Sender<Offset>>,
     stream: Arc<Stream>,
     number: PartitionNumber,
+    group: GroupId,
+    forwarder: Arc<Forwarder>,
+    peers: Arc<Peers>,
+    meta: MetaLink,
+    files: Arc<Store>,
     replica: Replica<Partition>,
     log: Arc<PartitionLog>,
-    writer: LogWriter,
+    ways: Ways,
     segments: SegmentWriter,
     store: Arc<StoreMetrics>,
     limits: SealLimits,
@@ -302,7 +397,12 @@ impl Parts {
             advanced: self.advanced,
             stream: self.stream,
             number: self.number,
-            shell: ReplicaShell::new(self.replica, self.writer, notice),
+            group: self.group,
+            forwarder: self.forwarder,
+            peers: self.peers,
+            meta: self.meta,
+            files: self.files,
+            shell: ReplicaShell::new(self.group, self.replica, self.ways, notice),
             log: self.log,
             segments: self.segments,
             store: self.store,

@@ -5,6 +5,7 @@
 
 pub mod freshness;
 pub mod ingest;
+pub mod node;
 pub mod sql;
 pub mod start;
 pub mod status;
@@ -44,6 +45,8 @@ pub enum ClientCommand {
     Ingest(ingest::IngestArgs),
     /// Show what a node has and how it fares
     Status(status::StatusArgs),
+    /// Show the nodes of a cluster, or take one out of it
+    Node(node::NodeArgs),
     /// Print the version of this program
     Version,
 }
@@ -52,7 +55,7 @@ pub enum ClientCommand {
 #[derive(Clone, Debug, Args)]
 pub struct ConnectArgs {
     /// The node to speak to
-    #[arg(long, env = "ALLUVIUM_ADDR", value_name = "HOST:PORT")]
+    #[arg(long, env = "ALLUVIUM_ADDR", value_name = "HOST:PORT", global = true)]
     #[arg(default_value = "127.0.0.1:7400")]
     pub addr: String,
 }
@@ -154,6 +157,7 @@ pub fn run(command: ClientCommand) -> Exit {
         ClientCommand::Sql(args) => sql::run(&runtime, &args),
         ClientCommand::Ingest(args) => runtime.block_on(ingest::run(&args)),
         ClientCommand::Status(args) => runtime.block_on(status::run(&args)),
+        ClientCommand::Node(args) => runtime.block_on(node::run(&args)),
         ClientCommand::Version => version(),
     };
     match done {

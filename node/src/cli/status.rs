@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::{CliError, ConnectArgs};
 use crate::config::size::format_bytes;
-use crate::grpc::client::{NodeStatus, StreamStatus};
+use crate::grpc::client::{NodeInfo, NodeStatus, StreamStatus};
 
 /// What may be typed after `status`.
 #[derive(Clone, Debug, Args)]
@@ -57,6 +57,10 @@ fn overview(status: &NodeStatus) -> String {
         format_bytes(status.memory_bytes),
         format_bytes(status.disk_bytes),
     );
+    if 1 < status.nodes.len() {
+        text.push_str(&format!("\n{}", super::node::table(&status.nodes)));
+        text.push_str(&survival(&status.nodes));
+    }
     if status.streams.is_empty() {
         text.push_str("streams    none yet; create one with CREATE STREAM\n");
     } else {
@@ -66,6 +70,16 @@ fn overview(status: &NodeStatus) -> String {
         text.push_str(&format!("warning    {warning}\n"));
     }
     text
+}
+
+/// What the cluster bears.
+fn survival(nodes: &[NodeInfo]) -> String {
+    let alive = nodes.iter().filter(|node| node.alive).count();
+    let losses = if alive < 3 { 0 } else { 1 };
+    match losses {
+        0 => format!("survives   no loss: {alive} nodes are alive, three are needed\n"),
+        _ => "survives   the loss of any one node\n".into(),
+    }
 }
 
 fn streams_table(streams: &[StreamStatus]) -> String {
@@ -87,6 +101,21 @@ fn streams_table(streams: &[StreamStatus]) -> String {
         column.set_cell_alignment(CellAlignment::Right);
     }
     format!("\n{table}\n")
+}
+
+fn node_json(node: &NodeInfo) -> serde_json::Value {
+    json!({
+        "node_id": node.node_id,
+        "name": node.name,
+        "state": node.state,
+        "alive": node.alive,
+        "client_addr": node.client_addr,
+        "peer_addr": node.peer_addr,
+        "locality": node.locality,
+        "replicas": node.replicas,
+        "owned": node.owned,
+        "leads_meta": node.leads_meta,
+    })
 }
 
 fn as_json(status: &NodeStatus) -> String {
@@ -113,6 +142,7 @@ fn as_json(status: &NodeStatus) -> String {
         "memory_bytes": status.memory_bytes,
         "disk_bytes": status.disk_bytes,
         "warnings": status.warnings,
+        "nodes": status.nodes.iter().map(node_json).collect::<Vec<_>>(),
     });
     format!("{object:#}\n")
 }
@@ -171,6 +201,7 @@ mod tests {
             memory_bytes: 200 << 20,
             disk_bytes: 12 << 20,
             warnings: vec!["the disk is 91 % full".into()],
+            nodes: Vec::new(),
         }
     }
 

@@ -23,6 +23,8 @@ pub(super) fn check(given: &Given) -> Result<Config, ConfigError> {
         http_listen: listen("http_listen")?,
         pg_listen: listen("pg_listen")?,
         locality: given.parse("locality", parse_locality)?.unwrap_or_default(),
+        seeds: given.parse("seeds", parse_seeds)?.unwrap_or_default(),
+        advertise: given.parse("advertise", parse_host)?,
         ready_file: given.parse("ready_file", parse_path)?,
         log: LogConfig {
             filter: given.parse("log", parse_filter)?.unwrap_or_else(|| default("log").into()),
@@ -35,7 +37,6 @@ pub(super) fn check(given: &Given) -> Result<Config, ConfigError> {
         segment_bytes: given.or_default("segment_bytes", parse_segment_bytes)?,
         segment_age: given.or_default("segment_age", parse_segment_age)?,
     };
-    given.parse("seeds", parse_seeds)?;
     given.check_ports(&config)?;
     Ok(config)
 }
@@ -230,13 +231,26 @@ fn parse_locality(text: &str) -> Result<Vec<(String, String)>, String> {
     Ok(tiers)
 }
 
-/// Seeds are read so that a misspelt list is told from a right one, but a node that joined nobody
-/// and served alone would look like a cluster that works.
-fn parse_seeds(text: &str) -> Result<(), String> {
-    for seed in text.split(',') {
-        split_addr(seed.trim()).map_err(|reason| format!("\"{seed}\": {reason}"))?;
+/// Addresses of nodes, each once, in order: all nodes of a cluster hash the same list.
+fn parse_seeds(text: &str) -> Result<Vec<String>, String> {
+    let mut seeds = Vec::new();
+    for seed in text.split(',').map(str::trim) {
+        split_addr(seed).map_err(|reason| format!("\"{seed}\": {reason}"))?;
+        seeds.push(seed.to_owned());
     }
-    Err("this version serves clusters of one node only; leave seeds out".into())
+    seeds.sort();
+    seeds.dedup();
+    Ok(seeds)
+}
+
+/// A host without a port: each listener has its own.
+fn parse_host(text: &str) -> Result<String, String> {
+    let plain = text.chars().all(|c| c.is_ascii_alphanumeric() || ".-:[]".contains(c));
+    match text.parse::<std::net::Ipv6Addr>() {
+        Ok(ip) => Ok(format!("[{ip}]")),
+        Err(_) if plain && !text.contains(':') => Ok(text.to_owned()),
+        Err(_) => Err("a host name or an IP address, without a port".into()),
+    }
 }
 
 /// Where to listen: an IP address, or a name that the system resolves.

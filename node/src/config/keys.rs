@@ -49,7 +49,7 @@ pub const KEYS: &[Key] = &[
         flag: "peer-listen",
         value_name: Some("HOST:PORT"),
         default: "127.0.0.1:7401",
-        help: "Where other nodes will speak to it; clusters have one node so far",
+        help: "Where other nodes speak to it",
     },
     Key {
         name: "http_listen",
@@ -70,7 +70,16 @@ pub const KEYS: &[Key] = &[
         flag: "seeds",
         value_name: Some("HOST:PORT,…"),
         default: "",
-        help: "Peer addresses of the nodes that form the cluster [default: none, a cluster of one]",
+        help: "Peer addresses of nodes of the cluster to join or to form \
+               [default: none, a cluster of one that others may join]",
+    },
+    Key {
+        name: "advertise",
+        flag: "advertise",
+        value_name: Some("HOST"),
+        default: "",
+        help: "The host by which others reach this node \
+               [default: the one it listens on, or the machine's name]",
     },
     Key {
         name: "locality",

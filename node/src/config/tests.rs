@@ -181,9 +181,11 @@ fn a_bad_value_is_refused_with_where_it_was_said() {
 }
 
 #[test]
-fn seeds_are_read_and_refused_honestly() {
+fn seeds_are_read_in_any_order_and_checked() {
     assert!(flag_refused("seeds", "a:1,b").contains("\"b\": no port"));
-    assert!(flag_refused("seeds", "a:1,b:2").contains("one node only"));
+    let config = load(&flags([("seeds", "b:2, a:1,b:2")]), &Variables::default()).unwrap();
+    assert_eq!(config.seeds, ["a:1", "b:2"]);
+    assert!(flag_refused("advertise", "a:1").contains("without a port"));
 }
 
 #[test]

@@ -4,6 +4,7 @@
 //! be told from its retry, a statement cannot.
 
 pub mod appender;
+pub mod cluster;
 #[cfg(test)]
 mod tests;
 pub mod view;
@@ -21,6 +22,7 @@ use tonic::Code;
 use tonic::transport::{Channel, Endpoint};
 
 pub use self::appender::{Ack, Appender, Batch};
+pub use self::cluster::{NodeChange, NodeInfo};
 pub use self::view::{Begin, Change, Changes, Found, Keys, Lookup};
 
 /// How long a node may take to accept a connection. One that is there answers within milliseconds;
@@ -186,6 +188,8 @@ pub struct NodeStatus {
     pub disk_bytes: u64,
     /// What a person should look at.
     pub warnings: Vec<String>,
+    /// Who is in the cluster.
+    pub nodes: Vec<NodeInfo>,
 }
 
 /// A stream as its node sees it.
@@ -291,6 +295,7 @@ impl Client {
             memory_bytes: said.memory_bytes,
             disk_bytes: said.disk_bytes,
             warnings: said.warnings,
+            nodes: said.nodes.into_iter().map(cluster::node_info_from_wire).collect(),
         })
     }
 

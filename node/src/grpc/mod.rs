@@ -7,6 +7,7 @@ pub mod client;
 pub mod convert;
 mod front;
 pub mod ingest;
+pub mod peer;
 pub mod query;
 pub mod server;
 pub mod status;

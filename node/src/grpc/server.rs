@@ -4,6 +4,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use alluvium_proto::peer::v1::peer_server::PeerServer;
 use alluvium_proto::v1::admin_server::AdminServer;
 use alluvium_proto::v1::ingest_server::IngestServer;
 use alluvium_proto::v1::query_server::QueryServer;
@@ -15,6 +16,7 @@ use tonic::transport::server::TcpIncoming;
 use super::admin::AdminService;
 use super::front::Front;
 use super::ingest::IngestService;
+use super::peer::{PEER_MESSAGE_BYTES_MAX, PeerService, Standing};
 use super::query::QueryService;
 use crate::bootstrap::Node;
 
@@ -58,15 +60,23 @@ pub async fn serve_clients(
         .map_err(|error| ServeError { reason: error.to_string() })
 }
 
-/// Serves other nodes on `listener` until `stop` is done. Clusters of this version have one node,
-/// so all there is to ask is whether it lives.
+/// Serves other nodes on `listener` until `stop` is done.
 pub async fn serve_peers(
+    standing: Arc<Standing>,
     listener: TcpListener,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> Result<(), ServeError> {
     let (_health, health_service) = tonic_health::server::health_reporter();
+    let peer = PeerServer::new(PeerService::new(standing))
+        .max_decoding_message_size(PEER_MESSAGE_BYTES_MAX)
+        .max_encoding_message_size(PEER_MESSAGE_BYTES_MAX);
     Server::builder()
+        .initial_stream_window_size(WINDOW_BYTES)
+        .initial_connection_window_size(2 * WINDOW_BYTES)
+        .http2_keepalive_interval(Some(Duration::from_secs(2)))
+        .http2_keepalive_timeout(Some(Duration::from_secs(2)))
         .add_service(health_service)
+        .add_service(peer)
         .serve_with_incoming_shutdown(incoming(listener), stop)
         .await
         .map_err(|error| ServeError { reason: error.to_string() })
@@ -80,7 +90,7 @@ fn incoming(listener: TcpListener) -> TcpIncoming {
 
 /// Why serving ended before it was asked to.
 #[derive(Debug, thiserror::Error)]
-#[error("serve clients: {reason}")]
+#[error("serve gRPC: {reason}")]
 pub struct ServeError {
     /// As the transport says.
     pub reason: String,

@@ -21,6 +21,7 @@ pub fn append_code(error: &AppendError) -> (Code, Option<Duration>) {
         AppendError::Busy { .. } => (Code::ResourceExhausted, Some(RETRY_AFTER)),
         AppendError::DiskFull => (Code::ResourceExhausted, None),
         AppendError::Damaged { .. } => (Code::DataLoss, None),
+        AppendError::Refused { .. } => (Code::Internal, None),
         AppendError::Fenced { .. } => (Code::FailedPrecondition, None),
         AppendError::OutOfSequence { .. } => (Code::OutOfRange, None),
         AppendError::NotOwner { .. } | AppendError::Lost | AppendError::Stopping => {
@@ -41,9 +42,11 @@ pub fn change_status(error: &ChangeError) -> Status {
         ChangeError::Busy => {
             with_retry_after(Status::resource_exhausted(error.to_string()), Some(RETRY_AFTER))
         }
-        ChangeError::Lost | ChangeError::NotStarted { .. } | ChangeError::Stopping => {
-            Status::unavailable(error.to_string())
-        }
+        ChangeError::NotLeader { .. }
+        | ChangeError::Refused { .. }
+        | ChangeError::Lost
+        | ChangeError::NotStarted { .. }
+        | ChangeError::Stopping => Status::unavailable(error.to_string()),
     }
 }
 

@@ -14,7 +14,8 @@ use alluvium_query::host::{
 use alluvium_query::views::Maintained;
 use alluvium_views::fold::{Keys, Merge};
 
-use super::{NodeHost, cut_of, read_error};
+use super::NodeHost;
+use super::pin::{cut_of, read_all};
 use crate::clock;
 use crate::streams::ServedStream;
 use crate::views::{Audited, Condition, ServedView, ViewPart, ViewReadError};
@@ -83,10 +84,9 @@ impl NodeHost {
     ) -> Result<(), HostError> {
         let stream = &maintained.stream;
         let served = self.served(stream)?;
-        let views = futures::future::try_join_all(served.partitions.iter().map(|p| p.read()));
-        let views = views.await.map_err(|error| read_error(&served, &error))?;
+        let views = read_all(&served, freshness).await?;
         for ((handle, view), part) in served.partitions.iter().zip(&views).zip(parts) {
-            let end = cut_of(stream, handle, view, freshness)?;
+            let end = cut_of(stream, handle.number, (view.start, view.end), freshness)?;
             part.reach(end).await.map_err(view_error)?;
             if matches!(freshness, Freshness::AsOf(_)) && part.status().next != end {
                 return Err(as_of_error(part, end));

@@ -62,6 +62,16 @@ pub trait Host: Send + Sync + std::fmt::Debug + 'static {
     /// What `system.partitions` shows.
     async fn partitions(&self) -> Result<Vec<PartitionRow>, HostError>;
 
+    /// The nodes of the cluster, those that were removed left out. A host alone has none.
+    async fn nodes(&self) -> Result<Vec<NodeRow>, HostError> {
+        Ok(Vec::new())
+    }
+
+    /// Partitions that are not yet where they shall be. A host alone has none.
+    async fn moves(&self) -> Result<Vec<MoveRow>, HostError> {
+        Ok(Vec::new())
+    }
+
     /// What `system.producers` shows.
     async fn producers(&self) -> Result<Vec<ProducerRow>, HostError>;
 
@@ -369,8 +379,12 @@ pub struct PartitionRow {
     pub owner: u64,
     /// Raft term.
     pub term: u64,
-    /// `serving`, `starting`, or `damaged: …`.
+    /// `serving`, `starting`, `on other nodes`, or `damaged: …`.
     pub state: String,
+    /// The nodes that hold it.
+    pub replicas: Vec<u64>,
+    /// Log entries that the slowest replica lacks; known to the owner only.
+    pub lag: Option<u64>,
     /// First kept offset.
     pub start: Offset,
     /// Offset after the last event.
@@ -383,6 +397,52 @@ pub struct PartitionRow {
     pub segment_count: u64,
     /// Their size.
     pub segment_bytes: u64,
+}
+
+/// A row of `system.nodes`.
+#[derive(Clone, Debug)]
+pub struct NodeRow {
+    /// Its id.
+    pub node: u64,
+    /// What people call it.
+    pub name: String,
+    /// `active`, `draining` or `leaving`.
+    pub state: String,
+    /// Whether it was heard of lately.
+    pub alive: bool,
+    /// Where clients reach it by gRPC.
+    pub client: String,
+    /// Where other nodes reach it.
+    pub peer: String,
+    /// Where it answers health checks.
+    pub http: String,
+    /// Where it speaks the PostgreSQL protocol.
+    pub pg: String,
+    /// Where it stands, such as `region=eu,zone=a`.
+    pub locality: String,
+    /// Partitions it holds.
+    pub replicas: u64,
+    /// Partitions it owns.
+    pub owned: u64,
+    /// Whether it leads the meta group.
+    pub leads_meta: bool,
+}
+
+/// A row of `system.moves`.
+#[derive(Clone, Debug)]
+pub struct MoveRow {
+    /// Stream name; empty for the meta group.
+    pub stream: String,
+    /// Its number there.
+    pub partition: PartitionNumber,
+    /// Its Raft group.
+    pub group: u64,
+    /// The nodes that hold it.
+    pub replicas: Vec<u64>,
+    /// The nodes that shall.
+    pub wanted: Vec<u64>,
+    /// The node that shall own it.
+    pub owner_wanted: u64,
 }
 
 /// A row of `system.producers`: one producer in one partition.

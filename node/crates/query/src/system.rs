@@ -14,12 +14,15 @@ use arrow::datatypes::{Field, Schema, SchemaRef};
 use crate::create::retention_text;
 use crate::cut::{to_i32, to_i64};
 use crate::error::SqlError;
-use crate::host::{Catalogue, Host, PartitionRow, ProducerRow, QuarantineRow, SegmentRow, ViewRow};
+use crate::host::{
+    Catalogue, Host, MoveRow, NodeRow, PartitionRow, ProducerRow, QuarantineRow, SegmentRow,
+    ViewRow,
+};
 use crate::nearest;
 
 /// The tables of schema `system`.
-pub(crate) const TABLES: [&str; 6] =
-    ["partitions", "producers", "quarantine", "segments", "streams", "views"];
+pub(crate) const TABLES: [&str; 8] =
+    ["moves", "nodes", "partitions", "producers", "quarantine", "segments", "streams", "views"];
 
 /// Reads one table of schema `system`.
 pub(crate) async fn table(
@@ -30,6 +33,8 @@ pub(crate) async fn table(
     match name {
         "streams" => streams(catalogue, &host.partitions().await?),
         "partitions" => partitions(&host.partitions().await?),
+        "nodes" => nodes(&host.nodes().await?),
+        "moves" => moves(&host.moves().await?),
         "producers" => producers(&host.producers().await?),
         "segments" => segments(&host.segments().await?),
         "views" => views(&host.view_rows().await?),
@@ -49,6 +54,8 @@ pub(crate) fn empty_table(name: &str) -> Result<RecordBatch, SqlError> {
     match name {
         "streams" => streams(&Catalogue::default(), &[]),
         "partitions" => partitions(&[]),
+        "nodes" => nodes(&[]),
+        "moves" => moves(&[]),
         "producers" => producers(&[]),
         "segments" => segments(&[]),
         "views" => views(&[]),
@@ -121,6 +128,8 @@ fn partitions(rows: &[PartitionRow]) -> Result<RecordBatch, SqlError> {
         .add("owner", big(rows.iter().map(|row| signed(row.owner))))
         .add("term", big(rows.iter().map(|row| signed(row.term))))
         .add("state", text(rows.iter().map(|row| row.state.clone())))
+        .add("replicas", text(rows.iter().map(|row| list(&row.replicas))))
+        .add("lag", maybe_big(rows.iter().map(|row| row.lag)))
         .add("start_offset", big(rows.iter().map(|row| to_i64(row.start))))
         .add("end_offset", big(rows.iter().map(|row| to_i64(row.end))))
         .add("events", big(rows.iter().map(|row| signed(row.end.since(row.start)))))
@@ -129,6 +138,44 @@ fn partitions(rows: &[PartitionRow]) -> Result<RecordBatch, SqlError> {
         .add("segments", big(rows.iter().map(|row| signed(row.segment_count))))
         .add("segment_bytes", big(rows.iter().map(|row| signed(row.segment_bytes))))
         .build()
+}
+
+fn nodes(rows: &[NodeRow]) -> Result<RecordBatch, SqlError> {
+    let words = |field: fn(&NodeRow) -> &String| text(rows.iter().map(|row| field(row).clone()));
+    Rows::default()
+        .add("node", big(rows.iter().map(|row| signed(row.node))))
+        .add("name", words(|row| &row.name))
+        .add("state", words(|row| &row.state))
+        .add("alive", flag(rows.iter().map(|row| row.alive)))
+        .add("client", words(|row| &row.client))
+        .add("peer", words(|row| &row.peer))
+        .add("http", words(|row| &row.http))
+        .add("pg", words(|row| &row.pg))
+        .add("locality", words(|row| &row.locality))
+        .add("replicas", big(rows.iter().map(|row| signed(row.replicas))))
+        .add("owned", big(rows.iter().map(|row| signed(row.owned))))
+        .add("leads_meta", flag(rows.iter().map(|row| row.leads_meta)))
+        .build()
+}
+
+fn moves(rows: &[MoveRow]) -> Result<RecordBatch, SqlError> {
+    Rows::default()
+        .add("stream", text(rows.iter().map(|row| row.stream.clone())))
+        .add("partition", partition(rows.iter().map(|row| row.partition)))
+        .add("group_id", big(rows.iter().map(|row| signed(row.group))))
+        .add("replicas", text(rows.iter().map(|row| list(&row.replicas))))
+        .add("wanted", text(rows.iter().map(|row| list(&row.wanted))))
+        .add("owner_wanted", big(rows.iter().map(|row| signed(row.owner_wanted))))
+        .build()
+}
+
+/// Ids as people write them: `1, 2, 3`.
+fn list(ids: &[u64]) -> String {
+    ids.iter().map(u64::to_string).collect::<Vec<_>>().join(", ")
+}
+
+fn maybe_big(values: impl Iterator<Item = Option<u64>>) -> ArrayRef {
+    Arc::new(values.map(|value| value.map(signed)).collect::<Int64Array>())
 }
 
 fn producers(rows: &[ProducerRow]) -> Result<RecordBatch, SqlError> {

@@ -9,6 +9,7 @@ use crate::files;
 
 const FILE: &str = "identity";
 const FORMAT_FILE: &str = "format";
+const TOKEN_FILE: &str = "token";
 
 /// What [`check_format`] writes into a new directory and expects in an old one.
 const FORMAT: &str = "alluvium data directory, format 1";
@@ -54,6 +55,23 @@ pub(crate) fn read(dir: &Path) -> Result<Option<Identity>, StoreError> {
             let source = std::io::Error::from(std::io::ErrorKind::InvalidData);
             Err(StoreError::io("understand", &path)(source))
         }
+    }
+}
+
+/// The number drawn for this directory, once: by it a cluster tells the directory from others, also
+/// before it has an identity. One that has none yet takes `drawn`.
+pub(crate) fn token(dir: &Path, drawn: u128) -> Result<u128, StoreError> {
+    let path = dir.join(TOKEN_FILE);
+    match std::fs::read_to_string(&path) {
+        Ok(text) => u128::from_str_radix(text.trim_end(), 16).map_err(|_| {
+            let source = std::io::Error::from(std::io::ErrorKind::InvalidData);
+            StoreError::io("understand", &path)(source)
+        }),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            files::write_whole(dir, TOKEN_FILE, format!("{drawn:032x}\n").as_bytes())?;
+            Ok(drawn)
+        }
+        Err(error) => Err(StoreError::io("read", &path)(error)),
     }
 }
 
@@ -123,6 +141,15 @@ mod tests {
         assert_eq!(parse(&text), Some(identity));
         assert_eq!(parse(&text.replace("node 7", "node 8")), None);
         assert_eq!(parse(""), None);
+    }
+
+    #[test]
+    fn a_token_is_drawn_once() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(token(dir.path(), 7).unwrap(), 7);
+        assert_eq!(token(dir.path(), 8).unwrap(), 7);
+        std::fs::write(dir.path().join(TOKEN_FILE), "x").unwrap();
+        assert!(token(dir.path(), 9).is_err());
     }
 
     #[test]

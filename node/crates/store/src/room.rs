@@ -79,6 +79,11 @@ impl Room {
         space(&self.dir).is_ok_and(|space| left.saturating_add(bytes) <= space.free_bytes)
     }
 
+    /// Free bytes and all bytes of the disk; zeroes when the system does not say.
+    pub(crate) fn space(&self) -> (u64, u64) {
+        space(&self.dir).map_or((0, 0), |space| (space.free_bytes, space.total_bytes))
+    }
+
     fn check(&self) {
         let enough = match space(&self.dir) {
             Ok(space) => self.reserve_bytes <= space.free_bytes,

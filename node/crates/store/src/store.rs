@@ -99,6 +99,21 @@ impl Store {
         identity::write(&self.shared.dir, identity)
     }
 
+    /// The number drawn for this directory; one that has none yet takes `drawn` for ever.
+    ///
+    /// # Errors
+    /// When the file cannot be read or written, or is damaged.
+    pub fn token(&self, drawn: u128) -> Result<u128, StoreError> {
+        identity::token(&self.shared.dir, drawn)
+    }
+
+    /// Bytes that are free and bytes there are, of the disk below the directory; zeroes when the
+    /// system does not say.
+    #[must_use]
+    pub fn disk_space(&self) -> (u64, u64) {
+        self.shared.room.space()
+    }
+
     /// The groups this node holds, by id.
     ///
     /// # Errors

@@ -257,18 +257,34 @@ impl ViewStates {
     /// # Errors
     /// When the database cannot be written; the call can be made again.
     pub fn remove(&self, view: ViewId) -> Result<(), StoreError> {
+        self.remove_below(|tag| keys::view_prefix(tag, view).to_vec(), |place| place.view == view)
+    }
+
+    /// Removes what is stored of one part of a view: its partition has left this node.
+    ///
+    /// # Errors
+    /// When the database cannot be written.
+    pub fn remove_place(&self, place: ViewPlace) -> Result<(), StoreError> {
+        self.remove_below(|tag| keys::view_key(tag, place).to_vec(), |found| found == place)
+    }
+
+    fn remove_below(
+        &self,
+        prefix: impl Fn(u8) -> Vec<u8>,
+        is_gone: impl Fn(ViewPlace) -> bool,
+    ) -> Result<(), StoreError> {
         let databases = &self.shared.databases;
         let mut batch = WriteBatch::default();
         for tag in [view_row::TAG, view_group::TAG, view_quarantine::TAG] {
-            let prefix = keys::view_prefix(tag, view);
+            let prefix = prefix(tag);
             batch.delete_range(&prefix[..], &keys::after_prefix(&prefix)[..]);
         }
         databases.write_state(batch)?;
-        self.shared.views.quarantined.lock().retain(|place, _| place.view != view);
+        self.shared.views.quarantined.lock().retain(|place, _| !is_gone(*place));
         // Dropped files are gone at once. Were the deletions not durable before them, a crash could
         // leave the row of a view of which some groups are missing.
         databases.flush_state()?;
-        let prefix = keys::view_prefix(view_group::TAG, view);
+        let prefix = prefix(view_group::TAG);
         databases.drop_state_files(&prefix, &keys::after_prefix(&prefix))
     }
 

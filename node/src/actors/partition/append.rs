@@ -16,8 +16,8 @@ use bytes::Bytes;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::PartitionActor;
-use crate::clock;
-use crate::ingest::{AppendError, PartReply};
+use crate::clock::{self, Stopwatch};
+use crate::ingest::{AppendError, ENCODE_EARLY_ROWS_MIN, PartReply};
 
 /// A place in the append budget; shared by the parts of one batch, free when all are answered.
 pub type Permit = Arc<OwnedSemaphorePermit>;
@@ -36,6 +36,57 @@ pub struct Append {
     pub permit: Permit,
     /// The caller.
     pub reply: PartReply,
+    /// Where it comes from.
+    pub origin: Origin,
+    /// Since it is on its way.
+    pub since: Stopwatch,
+}
+
+/// Where a part comes from, and so what becomes of it where this node is not the owner.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// From a client of this node: it goes on to the owner.
+    Client,
+    /// It was on its way to another owner; by now this node is the owner.
+    Forwarder,
+    /// From another node, which is told to look further: parts are forwarded once.
+    Peer,
+}
+
+impl Append {
+    /// From a client of this node.
+    pub fn new(part: Part, rows: Option<RecordBatch>, permit: Permit, reply: PartReply) -> Append {
+        let (origin, since) = (Origin::Client, Stopwatch::start());
+        Append { part, rows, payload: None, permit, reply, origin, since }
+    }
+
+    /// From another node, in the form of the log. Small ones are joined with others, and so are
+    /// encoded again.
+    pub fn received(
+        part: Part,
+        rows: Option<RecordBatch>,
+        payload: Bytes,
+        permit: Permit,
+        reply: PartReply,
+    ) -> Append {
+        let large = rows.as_ref().is_some_and(|rows| ENCODE_EARLY_ROWS_MIN <= rows.num_rows());
+        let payload = large.then_some(payload);
+        Append { payload, origin: Origin::Peer, ..Append::new(part, rows, permit, reply) }
+    }
+
+    /// The events in the form of the log; empty for an empty part.
+    pub fn payload(&self) -> Bytes {
+        match (&self.payload, &self.rows) {
+            (Some(payload), _) => payload.clone(),
+            (None, Some(rows)) => rows::encode_payload(rows),
+            (None, None) => Bytes::new(),
+        }
+    }
+
+    /// Whether sending it twice does no harm.
+    fn is_stamped(&self) -> bool {
+        self.part.producer.is_some()
+    }
 }
 
 /// Entries one partition may have on the way to disk. More would only queue in the log writer;
@@ -56,7 +107,7 @@ pub struct Appends {
 #[derive(Debug)]
 struct InFlight {
     rows: Option<RecordBatch>,
-    callers: Vec<(PartReply, Permit)>,
+    parts: Vec<Append>,
 }
 
 impl Appends {
@@ -81,6 +132,12 @@ impl Handler<Append> for PartitionActor {
     type Result = ();
 
     fn handle(&mut self, append: Append, ctx: &mut Self::Context) {
+        match append.origin {
+            Origin::Forwarder => self.forwarder.taken_back(),
+            // It must not overtake those that are still on their way to another owner.
+            Origin::Client if self.forwarder.is_busy() => return self.forwarder.push(append),
+            Origin::Client | Origin::Peer => {}
+        }
         self.appends.pending.push_back(append);
         self.propose_pending(ctx);
     }
@@ -89,6 +146,15 @@ impl Handler<Append> for PartitionActor {
 impl PartitionActor {
     /// Proposes what waits, as far as the way to disk has room.
     pub(super) fn propose_pending(&mut self, ctx: &mut Context<Self>) {
+        if self.appends.pending.is_empty() {
+            return;
+        }
+        if !self.shell.leads() {
+            for append in std::mem::take(&mut self.appends.pending) {
+                self.pass_on(append);
+            }
+            return;
+        }
         while !self.appends.pending.is_empty() && self.may_propose() {
             let taken = self.appends.take_entry();
             self.propose_entry(taken, ctx);
@@ -104,13 +170,11 @@ impl PartitionActor {
     fn propose_entry(&mut self, taken: Vec<Append>, ctx: &mut Context<Self>) {
         let mut parts = Vec::with_capacity(taken.len());
         let mut batches = Vec::with_capacity(taken.len());
-        let mut callers = Vec::with_capacity(taken.len());
         let mut payload = None;
-        for append in taken {
+        for append in &taken {
             parts.push(append.part);
-            batches.extend(append.rows);
-            payload = append.payload;
-            callers.push((append.reply, append.permit));
+            batches.extend(append.rows.clone());
+            payload.clone_from(&append.payload);
         }
         let rows = match batches.len() {
             0 | 1 => batches.pop(),
@@ -123,15 +187,15 @@ impl PartitionActor {
         };
         let append = partition::Append { appended_at: clock::now(), parts, payload };
         let request = self.next_request();
-        self.appends.in_flight.insert(request, InFlight { rows, callers });
+        self.appends.in_flight.insert(request, InFlight { rows, parts: taken });
         self.step(Input::Propose { request, command: Command::Append(append).encode() }, ctx);
     }
 
     /// An append was applied: its events join the tail, its callers are answered.
     pub(super) fn appended(&mut self, request: Option<RequestId>, appended: &Appended) {
         let in_flight = request.and_then(|request| self.appends.in_flight.remove(&request));
-        let (rows, callers) = match in_flight {
-            Some(InFlight { rows, callers }) => (rows, callers),
+        let (rows, parts) = match in_flight {
+            Some(InFlight { rows, parts }) => (rows, parts),
             None => (None, Vec::new()),
         };
         if appended.first < appended.end {
@@ -147,9 +211,9 @@ impl PartitionActor {
                 .expect("applied events follow each other and have the stream's schema");
             self.advanced.send_replace(appended.end);
         }
-        for ((reply, _permit), outcome) in callers.into_iter().zip(&appended.parts) {
+        for (part, outcome) in parts.into_iter().zip(&appended.parts) {
             // A caller that left needs no answer.
-            let _ = reply.send(Ok(*outcome));
+            let _ = part.reply.send(Ok(*outcome));
         }
     }
 
@@ -164,15 +228,49 @@ impl PartitionActor {
         let Some(in_flight) = self.appends.in_flight.remove(&request) else {
             return;
         };
-        for (caller, _permit) in in_flight.callers {
-            let error = match reply {
-                Reply::NotOwner { .. } => AppendError::NotOwner { partition: self.number },
-                Reply::Busy { .. } => AppendError::Busy { reason: "the partition's log is behind" },
-                Reply::Lost { .. } | Reply::ReadReady { .. } | Reply::MembersChanged { .. } => {
-                    AppendError::Lost
+        for part in in_flight.parts {
+            match reply {
+                Reply::NotOwner { .. } => self.pass_on(part),
+                Reply::Busy { .. } => {
+                    let reason = "the partition's log is behind";
+                    // A caller that left needs no answer, here and below.
+                    let _ = part.reply.send(Err(AppendError::Busy { reason }));
                 }
-            };
-            let _ = caller.send(Err(error));
+                Reply::Lost { .. } | Reply::ReadReady { .. } | Reply::MembersChanged { .. } => {
+                    if part.is_stamped() && part.origin != Origin::Peer {
+                        self.forwarder.push(part);
+                    } else {
+                        let _ = part.reply.send(Err(AppendError::Lost));
+                    }
+                }
+            }
+        }
+    }
+
+    /// This node does not own the partition: the part goes to the owner, or its sender is told.
+    fn pass_on(&self, mut part: Append) {
+        if part.origin == Origin::Peer {
+            let owner = self.shell.status().leader;
+            let _ = part.reply.send(Err(AppendError::NotOwner { owner }));
+        } else {
+            part.origin = Origin::Client;
+            self.forwarder.push(part);
+        }
+    }
+
+    /// The replica leaves this node: what waits here goes to the owner.
+    pub(super) fn pass_all_on(&mut self) {
+        for in_flight in std::mem::take(&mut self.appends.in_flight).into_values() {
+            for part in in_flight.parts {
+                if part.is_stamped() {
+                    self.pass_on(part);
+                } else {
+                    let _ = part.reply.send(Err(AppendError::Lost));
+                }
+            }
+        }
+        for part in std::mem::take(&mut self.appends.pending) {
+            self.pass_on(part);
         }
     }
 }

@@ -1,19 +1,34 @@
-//! How the rest of the node reaches a partition.
+//! How the rest of the node reaches a partition, wherever it lives.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use actix::prelude::SendError;
 use actix::{Addr, Handler, Message};
-use alluvium_core::ids::{Epoch, GroupId, Offset, PartitionNumber, ProducerId};
-use alluvium_core::partition::ProducerState;
+use alluvium_core::ids::{Epoch, GroupId, NodeId, Offset, PartitionNumber, ProducerId};
+use alluvium_core::partition::{Part, ProducerState};
 use alluvium_store::{PartitionLog, PartitionView};
+use alluvium_views::rows;
+use arrow::datatypes::SchemaRef;
+use arrow::record_batch::RecordBatch;
+use bytes::Bytes;
 use tokio::sync::{oneshot, watch};
 
-use super::{Append, Fence, Inspect, Inspected, PartitionActor, Read, ReadError, Stop};
-use crate::ingest::AppendError;
+use super::{Append, Fence, Inspect, Inspected, Origin, PartitionActor, Read, ReadError, Stop};
+use crate::actors::inbox::StepDown;
+use crate::clock::Stopwatch;
+use crate::grpc::peer::{Answered, PeerError, Peers, RemoteRows};
+use crate::ingest::{AppendError, Forwarder, PartReply};
 
-/// One partition on this node. Shared behind an `Arc`, never its address cloned: each clone of an
-/// address would add a place to the mailbox.
+/// How long a question looks for the owner: an election and a half.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Between two tries, unless something changes before.
+const TRY_AGAIN: Duration = Duration::from_millis(50);
+
+/// One partition. Shared behind an `Arc`, never its address cloned: each clone of an address would
+/// add a place to the mailbox.
 #[derive(Debug)]
 pub struct PartitionHandle {
     /// Name of its stream.
@@ -22,11 +37,19 @@ pub struct PartitionHandle {
     pub number: PartitionNumber,
     /// Its Raft group.
     pub group: GroupId,
-    /// Whether it can be served.
+    /// Whether this node holds it, and can serve it.
     pub serving: Serving,
+    /// Where parts for other owners wait.
+    pub forwarder: Arc<Forwarder>,
+    /// The other nodes.
+    pub peers: Arc<Peers>,
+    /// Arrow form of its events in the log.
+    pub log_schema: SchemaRef,
+    /// Its replica leaves this node; another handle takes the place of this one.
+    pub has_left: AtomicBool,
 }
 
-/// Whether a partition can be served.
+/// Whether this node holds a partition, and can serve it.
 #[derive(Debug)]
 pub enum Serving {
     /// Its actor runs.
@@ -43,45 +66,289 @@ pub enum Serving {
         /// What was found, and where.
         reason: String,
     },
+    /// Other nodes hold it.
+    Elsewhere,
+}
+
+/// What can be asked of an owner only.
+#[derive(Clone, Copy, Debug)]
+enum Question {
+    Frontier,
+    Rows,
+    Fence { producer: ProducerId, epoch: Epoch },
+}
+
+#[derive(Debug)]
+enum Answer {
+    /// Pinned here.
+    View(Arc<PartitionView>),
+    /// Where the owner's event log ends.
+    Frontier(Offset),
+    Rows(RemoteRows),
+    Fenced(ProducerState),
 }
 
 impl PartitionHandle {
-    /// The mailbox, unless the partition is damaged.
-    fn addr(&self) -> Result<&Addr<PartitionActor>, String> {
+    /// The mailbox, unless the partition is damaged or elsewhere.
+    fn addr(&self) -> Result<&Addr<PartitionActor>, ReadError> {
+        let partition = self.number;
         match &self.serving {
             Serving::Running { addr, log, .. } => match log.damage() {
                 None => Ok(addr),
-                Some(found) => Err(found.to_string()),
+                Some(found) => Err(ReadError::NotServed { partition, reason: found.to_string() }),
             },
-            Serving::Damaged { reason } => Err(reason.clone()),
+            Serving::Damaged { reason } => {
+                Err(ReadError::NotServed { partition, reason: reason.clone() })
+            }
+            Serving::Elsewhere => Err(ReadError::NoOwner { partition, owner: self.owner() }),
         }
+    }
+
+    /// The replica leaves this node: what comes from now on goes to the owner.
+    pub fn leave(&self) {
+        self.has_left.store(true, Ordering::Release);
+    }
+
+    fn has_left(&self) -> bool {
+        self.has_left.load(Ordering::Acquire)
+    }
+
+    /// Who owns it, as far as is known.
+    pub fn owner(&self) -> Option<NodeId> {
+        self.peers.cluster().owner(self.group)
     }
 
     /// Why the partition is not served, where its files failed their checks.
     pub fn damage(&self) -> Option<String> {
-        self.addr().err()
-    }
-
-    /// Hands an append to the partition; answered through its reply.
-    pub fn append(&self, append: Append) -> Result<(), AppendError> {
-        let addr = self.addr().map_err(|reason| AppendError::Damaged {
-            stream: self.stream.clone(),
-            partition: self.number,
-            reason,
-        })?;
-        match addr.try_send(append) {
-            Ok(()) => Ok(()),
-            Err(SendError::Full(_)) => {
-                Err(AppendError::Busy { reason: "too many appends wait for one partition" })
+        match self.addr() {
+            Err(ReadError::NotServed { reason, .. }) => Some(reason),
+            Ok(_)
+            | Err(ReadError::NoOwner { .. } | ReadError::Busy { .. } | ReadError::Moved { .. }) => {
+                None
             }
-            Err(SendError::Closed(_)) => Err(AppendError::Stopping),
         }
     }
 
-    /// A pinned view that holds everything acknowledged before the call.
+    /// Hands an append to the partition, wherever its owner is; answered through its reply.
+    pub fn append(&self, append: Append) -> Result<(), AppendError> {
+        match &self.serving {
+            _ if self.has_left() => {
+                self.forwarder.push(append);
+                Ok(())
+            }
+            Serving::Elsewhere => {
+                self.forwarder.push(append);
+                Ok(())
+            }
+            Serving::Running { .. } | Serving::Damaged { .. } => {
+                self.append_here(append).map_err(|(_, error)| error)
+            }
+        }
+    }
+
+    /// Hands an append to the replica of this node.
+    pub fn append_here(&self, append: Append) -> Result<(), (PartReply, AppendError)> {
+        let addr = match self.addr() {
+            Ok(addr) => addr,
+            Err(ReadError::NoOwner { owner, .. }) => {
+                return Err((append.reply, AppendError::NotOwner { owner }));
+            }
+            Err(error) => {
+                let (stream, partition) = (self.stream.clone(), self.number);
+                let reason = error.to_string();
+                return Err((append.reply, AppendError::Damaged { stream, partition, reason }));
+            }
+        };
+        match addr.try_send(append) {
+            Ok(()) => Ok(()),
+            Err(SendError::Full(append)) => {
+                let reason = "too many appends wait for one partition";
+                Err((append.reply, AppendError::Busy { reason }))
+            }
+            Err(SendError::Closed(append))
+                if append.origin == Origin::Client && self.has_left() =>
+            {
+                self.forwarder.push(append);
+                Ok(())
+            }
+            Err(SendError::Closed(append)) if self.has_left() => {
+                Err((append.reply, AppendError::NotOwner { owner: None }))
+            }
+            Err(SendError::Closed(append)) => Err((append.reply, AppendError::Stopping)),
+        }
+    }
+
+    /// The events of a part that came in the form of the log.
+    pub fn decode_part(&self, part: &Part, payload: &Bytes) -> Result<Option<RecordBatch>, String> {
+        if part.event_count == 0 {
+            return Ok(None);
+        }
+        let rows = rows::decode_payload(payload.clone(), &self.log_schema)
+            .map_err(|error| format!("the part cannot be read: {error}"))?;
+        if rows.num_rows() as u64 != u64::from(part.event_count) {
+            return Err(format!("{} events announced, {} sent", part.event_count, rows.num_rows()));
+        }
+        Ok(Some(rows))
+    }
+
+    /// A pinned view that holds everything acknowledged before the call, of this node's replica,
+    /// whoever owns the partition.
     pub async fn read(&self) -> Result<Arc<PartitionView>, ReadError> {
+        match self.ask_owner(Question::Frontier).await? {
+            Answer::View(view) => Ok(view),
+            Answer::Frontier(end) => self.reach(end).await,
+            Answer::Rows(_) | Answer::Fenced(_) => unreachable!("a frontier was asked for"),
+        }
+    }
+
+    /// A pinned view that holds everything before `offset`: of this node's replica as it is, if
+    /// that is far enough, else as [`PartitionHandle::read`].
+    pub async fn read_past(&self, offset: Offset) -> Result<Arc<PartitionView>, ReadError> {
+        if let Serving::Running { log, .. } = &self.serving {
+            // Damage is told before anything is answered.
+            self.addr()?;
+            let view = log.view();
+            if offset <= view.end {
+                return Ok(view);
+            }
+        }
+        self.read().await
+    }
+
+    /// Every event acknowledged before the call, from the owner: for a partition that other nodes
+    /// hold.
+    pub async fn read_elsewhere(&self) -> Result<RemoteRows, ReadError> {
+        match self.ask_owner(Question::Rows).await? {
+            Answer::Rows(rows) => Ok(rows),
+            // It has come to this node meanwhile: the caller asks again.
+            Answer::View(_) | Answer::Frontier(_) | Answer::Fenced(_) => {
+                Err(ReadError::Moved { partition: self.number })
+            }
+        }
+    }
+
+    /// A pinned view, where this node is the owner.
+    pub async fn read_here(&self) -> Result<Arc<PartitionView>, ReadError> {
         let (reply, answer) = oneshot::channel();
         self.ask(Read(reply), answer).await
+    }
+
+    /// A pinned view of this node's replica once it has applied everything before `end`.
+    pub async fn reach(&self, end: Offset) -> Result<Arc<PartitionView>, ReadError> {
+        let partition = self.number;
+        if self.has_left() {
+            return Err(ReadError::Moved { partition });
+        }
+        let Serving::Running { log, advanced, .. } = &self.serving else {
+            let reason = "this node holds no replica of it".into();
+            return Err(ReadError::NotServed { partition, reason });
+        };
+        let mut advanced = advanced.subscribe();
+        let reached = advanced.wait_for(|at| end <= *at);
+        if !matches!(tokio::time::timeout(PATIENCE, reached).await, Ok(Ok(_))) {
+            if self.has_left() {
+                return Err(ReadError::Moved { partition });
+            }
+            let reason = format!("its replica on this node is behind offset {end}; try again");
+            return Err(ReadError::NotServed { partition, reason });
+        }
+        Ok(log.view())
+    }
+
+    /// Begins a producer's new life; what is known of it comes back.
+    pub async fn fence(
+        &self,
+        producer: ProducerId,
+        epoch: Epoch,
+    ) -> Result<ProducerState, ReadError> {
+        match self.ask_owner(Question::Fence { producer, epoch }).await? {
+            Answer::Fenced(state) => Ok(state),
+            Answer::View(_) | Answer::Frontier(_) | Answer::Rows(_) => {
+                unreachable!("a fence was asked for")
+            }
+        }
+    }
+
+    /// Begins a producer's new life, where this node is the owner.
+    pub async fn fence_here(
+        &self,
+        producer: ProducerId,
+        epoch: Epoch,
+    ) -> Result<ProducerState, ReadError> {
+        let (reply, answer) = oneshot::channel();
+        self.ask(Fence { producer, epoch, reply }, answer).await
+    }
+
+    /// Asks whoever owns the partition, until somebody answers or patience ends.
+    async fn ask_owner(&self, question: Question) -> Result<Answer, ReadError> {
+        let watch = Stopwatch::start();
+        let cluster = self.peers.cluster();
+        let mut changes = cluster.changes();
+        let mut reason = None;
+        loop {
+            changes.mark_unchanged();
+            if self.has_left() {
+                return Err(ReadError::Moved { partition: self.number });
+            }
+            let owner = match self.answer_here(question).await {
+                Ok(answer) => return Ok(answer),
+                Err(ReadError::NoOwner { owner, .. }) => owner,
+                Err(error) => return Err(error),
+            };
+            let others = owner.map_or_else(|| cluster.candidates(self.group), |owner| vec![owner]);
+            for node in others.into_iter().filter(|node| *node != cluster.me()) {
+                let answer = tokio::select! {
+                    answer = self.answer_there(node, question) => answer,
+                    // One that stands still would keep the question for long.
+                    () = cluster.owned_by_another(self.group, node) => break,
+                };
+                match answer {
+                    Ok(Answered::Here(answer)) => return Ok(answer),
+                    Ok(Answered::Elsewhere(hint)) => {
+                        if let Some(owner) = hint.filter(|hint| *hint != node) {
+                            cluster.led_by(self.group, Some(owner));
+                            break;
+                        }
+                    }
+                    Ok(Answered::NotServed(why)) => reason = Some(why),
+                    Err(error) => reason = Some(error.to_string()),
+                }
+            }
+            if PATIENCE < watch.elapsed() {
+                let partition = self.number;
+                return Err(match reason {
+                    Some(reason) => ReadError::NotServed { partition, reason },
+                    None => ReadError::NoOwner { partition, owner: None },
+                });
+            }
+            // Its own end says nothing: time goes on either way.
+            let _ = tokio::time::timeout(TRY_AGAIN, changes.changed()).await;
+        }
+    }
+
+    async fn answer_here(&self, question: Question) -> Result<Answer, ReadError> {
+        match question {
+            Question::Frontier | Question::Rows => self.read_here().await.map(Answer::View),
+            Question::Fence { producer, epoch } => {
+                self.fence_here(producer, epoch).await.map(Answer::Fenced)
+            }
+        }
+    }
+
+    async fn answer_there(
+        &self,
+        node: NodeId,
+        question: Question,
+    ) -> Result<Answered<Answer>, PeerError> {
+        Ok(match question {
+            Question::Frontier => {
+                self.peers.frontier(node, self.group).await?.map(Answer::Frontier)
+            }
+            Question::Rows => self.peers.scan(node, self.group).await?.map(Answer::Rows),
+            Question::Fence { producer, epoch } => {
+                self.peers.fence(node, self.group, producer, epoch).await?.map(Answer::Fenced)
+            }
+        })
     }
 
     async fn ask<M, T>(
@@ -94,26 +361,18 @@ impl PartitionHandle {
         PartitionActor: Handler<M>,
     {
         let partition = self.number;
-        let stopped = || ReadError::NotServed { partition, reason: "it has stopped".into() };
-        let addr = self.addr().map_err(|reason| ReadError::NotServed { partition, reason })?;
-        match addr.try_send(message) {
+        let stopped = || match self.has_left() {
+            true => ReadError::Moved { partition },
+            false => ReadError::NotServed { partition, reason: "it has stopped".into() },
+        };
+        match self.addr()?.try_send(message) {
             Ok(()) => answer.await.unwrap_or_else(|_| Err(stopped())),
             Err(SendError::Full(_)) => Err(ReadError::Busy { partition }),
             Err(SendError::Closed(_)) => Err(stopped()),
         }
     }
 
-    /// Begins a producer's new life here; what is known of it comes back.
-    pub async fn fence(
-        &self,
-        producer: ProducerId,
-        epoch: Epoch,
-    ) -> Result<ProducerState, ReadError> {
-        let (reply, answer) = oneshot::channel();
-        self.ask(Fence { producer, epoch, reply }, answer).await
-    }
-
-    /// What the partition says of itself; nothing when it is damaged or stopped.
+    /// What the partition says of itself; nothing when it is damaged, stopped or elsewhere.
     pub async fn inspect(&self) -> Option<Inspected> {
         let Serving::Running { addr, .. } = &self.serving else {
             return None;
@@ -123,11 +382,22 @@ impl PartitionHandle {
         answer.await.ok()
     }
 
-    /// Its tail and segments, if it can be served.
+    /// Its tail and segments, if this node can serve it.
     pub fn log(&self) -> Option<&Arc<PartitionLog>> {
         match &self.serving {
             Serving::Running { log, .. } => Some(log),
-            Serving::Damaged { .. } => None,
+            Serving::Damaged { .. } | Serving::Elsewhere => None,
+        }
+    }
+
+    /// Hands leadership to another replica, if there is one and this one leads, and waits for it.
+    pub async fn step_down(&self) {
+        if let Serving::Running { addr, .. } = &self.serving {
+            let (done, stepped_down) = oneshot::channel();
+            if addr.send(StepDown(done)).await.is_ok() {
+                // Its end is all that matters, however it came.
+                let _ = stepped_down.await;
+            }
         }
     }
 

@@ -7,7 +7,7 @@ use actix::{AsyncContext, Context, Handler, Message};
 use alluvium_core::ids::{Index, Offset};
 use alluvium_core::partition::cut::CutPolicy;
 use alluvium_core::partition::{Command, retention};
-use alluvium_core::replica::Input;
+use alluvium_core::replica::{Checkpoint, Input};
 use alluvium_core::stream::Stream;
 use alluvium_core::time::Time;
 use alluvium_store::{CutTask, PartitionLog, SegmentBusy, SegmentWriter, StoreError, StoreMetrics};
@@ -59,8 +59,13 @@ pub struct Sealing {
 
 #[derive(Debug)]
 enum State {
-    Idle { not_before: Time },
-    UnderWay,
+    Idle {
+        not_before: Time,
+    },
+    /// This checkpoint and the events before it are being written.
+    UnderWay {
+        checkpoint: Checkpoint,
+    },
 }
 
 impl Sealing {
@@ -94,9 +99,9 @@ impl PartitionActor {
         let now = clock::now();
         match self.sealing.state {
             State::Idle { not_before } if not_before <= now => {}
-            State::Idle { .. } | State::UnderWay => return,
+            State::Idle { .. } | State::UnderWay { .. } => return,
         }
-        if !self.seal_is_due(now) {
+        if !self.seal_is_due(now) && !self.place.wanted {
             return;
         }
         let Some(checkpoint) = self.shell.checkpoint() else {
@@ -106,9 +111,10 @@ impl PartitionActor {
         // One seal of a partition is under way at a time, so this notice is bounded.
         let done = Box::new(move |result| addr.do_send(Sealed(result)));
         let end = self.shell.machine().end();
+        let written = checkpoint.clone();
         let task = CutTask { log: self.log.clone(), checkpoint, end, done };
         self.sealing.state = match self.sealing.segments.cut(task) {
-            Ok(()) => State::UnderWay,
+            Ok(()) => State::UnderWay { checkpoint: written },
             // The segment thread is behind; the tail keeps growing until the append budget says no.
             Err(SegmentBusy(_)) => State::Idle { not_before: after(now, BUSY_WAIT) },
         };
@@ -157,8 +163,14 @@ impl Handler<Sealed> for PartitionActor {
     fn handle(&mut self, Sealed(result): Sealed, ctx: &mut Self::Context) {
         match result {
             Ok(through) => {
-                self.sealing.state = State::Idle { not_before: Time::default() };
+                let idle = State::Idle { not_before: Time::default() };
+                let before = std::mem::replace(&mut self.sealing.state, idle);
                 self.step(Input::Truncate { through }, ctx);
+                if let State::UnderWay { checkpoint } = before
+                    && std::mem::take(&mut self.place.wanted)
+                {
+                    self.step(Input::OfferCheckpoint { checkpoint }, ctx);
+                }
             }
             Err(error) => {
                 let stream = &self.stream.definition.name;

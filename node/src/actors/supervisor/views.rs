@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use actix::{Actor, Addr, ArbiterHandle, Context, Handler, Message, Recipient, ResponseFuture};
+use actix::{Actor, Addr, ArbiterHandle, Context, Handler, Message, ResponseFuture};
 use alluvium_core::ids::{PartitionNumber, ViewId};
 use alluvium_core::meta::MetaCommand;
 use alluvium_core::stream::Stream;
@@ -14,8 +14,7 @@ use alluvium_store::ViewPlace;
 use tokio::sync::oneshot;
 
 use super::Supervisor;
-use crate::actors::meta::Change;
-use crate::actors::partition::Serving;
+use crate::actors::partition::{PartitionHandle, Serving};
 use crate::actors::ticker::{Follow, Ticker};
 use crate::actors::view::{MAILBOX_MESSAGES_MAX, Resume, StopView, ViewActor, ViewParts};
 use crate::streams::Streams;
@@ -25,11 +24,6 @@ use crate::views::{Condition, ServedEntry, ServedView, StoredPart, ViewPart, Vie
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "()")]
 pub struct CaughtUp(pub ViewId);
-
-/// Tells the supervisor where changes of the catalogue are proposed.
-#[derive(Debug, Message)]
-#[rtype(result = "()")]
-pub struct Meet(pub Recipient<Change>);
 
 /// Writes down where every view stands and ends them.
 #[derive(Clone, Copy, Debug, Message)]
@@ -45,6 +39,12 @@ pub struct ViewThread {
     pub ticker: Addr<Ticker>,
 }
 
+/// The actors of one life of a view, by partition.
+type Actors = BTreeMap<PartitionNumber, Addr<ViewActor>>;
+
+/// Why a part of a view is not on this node.
+pub const ELSEWHERE: &str = "other nodes hold this partition";
+
 /// What the supervisor starts views with, and those that run.
 #[derive(Debug)]
 pub struct RunningViews {
@@ -54,8 +54,7 @@ pub struct RunningViews {
     pub served: Arc<Views>,
     /// Where they run; a part's thread goes by its partition's number.
     pub threads: Vec<ViewThread>,
-    running: BTreeMap<ViewId, Vec<Addr<ViewActor>>>,
-    meta: Option<Recipient<Change>>,
+    running: BTreeMap<ViewId, Actors>,
 }
 
 impl RunningViews {
@@ -65,14 +64,11 @@ impl RunningViews {
         served: Arc<Views>,
         threads: Vec<ViewThread>,
     ) -> RunningViews {
-        RunningViews { compiler, served, threads, running: BTreeMap::new(), meta: None }
+        RunningViews { compiler, served, threads, running: BTreeMap::new() }
     }
 
     /// Takes out the actors of lives that the catalogue has no more.
-    pub(super) fn take_gone(
-        &mut self,
-        wanted: &[ViewEntry],
-    ) -> Vec<(ViewId, Vec<Addr<ViewActor>>)> {
+    pub(super) fn take_gone(&mut self, wanted: &[ViewEntry]) -> Vec<(ViewId, Actors)> {
         let wanted = lives(wanted);
         let gone: Vec<ViewId> =
             self.running.keys().filter(|id| !wanted.contains(id)).copied().collect();
@@ -86,8 +82,8 @@ fn lives(entries: &[ViewEntry]) -> BTreeSet<ViewId> {
 }
 
 /// Ends view actors and waits for them.
-pub(super) async fn stop(gone: &[(ViewId, Vec<Addr<ViewActor>>)]) {
-    for actor in gone.iter().flat_map(|(_, actors)| actors) {
+pub(super) async fn stop(gone: impl Iterator<Item = &Addr<ViewActor>>) {
+    for actor in gone {
         let (done, stopped) = oneshot::channel();
         if actor.send(StopView(done)).await.is_ok() {
             // Its end is all that matters, however it came.
@@ -117,12 +113,13 @@ impl Supervisor {
             served.insert(name, ServedEntry { current, next, entry: entry.clone() });
         }
         self.views.served.publish(served);
-        self.switch_if_built(entries);
+        self.tell_of_parts();
     }
 
     fn resume(&self, entry: &ServedEntry) {
         let lives = std::iter::once(&entry.current).chain(&entry.next);
-        for actor in lives.filter_map(|life| self.views.running.get(&life.view.id)).flatten() {
+        let running = lives.filter_map(|life| self.views.running.get(&life.view.id));
+        for actor in running.flat_map(BTreeMap::values) {
             // At most one for each change of the catalogue.
             actor.do_send(Resume);
         }
@@ -130,10 +127,60 @@ impl Supervisor {
 
     /// The life that runs, or a new one.
     fn life(&mut self, view: &Arc<View>, catalogue: &ViewCatalogue) -> Arc<ServedView> {
-        if let Some(running) = self.views.served.life(view.id) {
+        let Some(running) = self.views.served.life(view.id) else {
+            return Arc::new(self.start_view(view, catalogue));
+        };
+        if self.has_its_parts(&running) {
             return running;
         }
-        Arc::new(self.start_view(view, catalogue))
+        let (view, compiled) = (running.view.clone(), running.compiled.clone());
+        let parts = match &compiled {
+            Ok(compiled) => self.start_parts(&view, compiled, &running.parts),
+            Err(_) => Vec::new(),
+        };
+        Arc::new(ServedView { view, compiled, parts })
+    }
+
+    /// Whether exactly those parts of a view are here whose partitions are.
+    fn has_its_parts(&self, served: &ServedView) -> bool {
+        let Ok(compiled) = &served.compiled else { return true };
+        let Some(maintained) = &compiled.maintained else { return true };
+        let groups = maintained.stream.groups.iter();
+        groups.zip(&served.parts).all(|(group, part)| {
+            let elsewhere = part.as_ref().is_err_and(|reason| reason == ELSEWHERE);
+            elsewhere != self.hosts(*group)
+        })
+    }
+
+    /// Takes out the actors that fold partitions which leave this node.
+    pub(super) fn take_parts_of(
+        &mut self,
+        gone: &[Arc<PartitionHandle>],
+    ) -> Vec<(ViewPlace, Addr<ViewActor>)> {
+        let mut taken = Vec::new();
+        for served in self.views.served.lives() {
+            let Ok(compiled) = &served.compiled else { continue };
+            let Some(maintained) = &compiled.maintained else { continue };
+            let Some(running) = self.views.running.get_mut(&served.view.id) else { continue };
+            for partition in gone {
+                if maintained.stream.groups.contains(&partition.group)
+                    && let Some(actor) = running.remove(&partition.number)
+                {
+                    let (view, partition) = (served.view.id, partition.number);
+                    taken.push((ViewPlace { view, partition }, actor));
+                }
+            }
+        }
+        taken
+    }
+
+    /// What is stored of parts whose partitions have left this node.
+    pub(super) fn remove_parts(&self, left: &[(ViewPlace, Addr<ViewActor>)]) {
+        for (place, _) in left {
+            if let Err(error) = self.store.views().remove_place(*place) {
+                tracing::error!(%error, view = %place.view, "remove a part of a view");
+            }
+        }
     }
 
     fn start_view(&mut self, view: &Arc<View>, views: &ViewCatalogue) -> ServedView {
@@ -148,7 +195,7 @@ impl Supervisor {
                 return ServedView { view: view.clone(), compiled, parts: Vec::new() };
             }
         };
-        let parts = self.start_parts(view, &compiled);
+        let parts = self.start_parts(view, &compiled, &[]);
         ServedView { view: view.clone(), compiled: Ok(compiled), parts }
     }
 
@@ -156,21 +203,32 @@ impl Supervisor {
         &mut self,
         view: &Arc<View>,
         compiled: &Arc<CompiledView>,
+        kept: &[Result<Arc<ViewPart>, String>],
     ) -> Vec<Result<Arc<ViewPart>, String>> {
         let Some(maintained) = &compiled.maintained else {
             return Vec::new();
         };
         let stream = maintained.stream.clone();
         let mut parts = Vec::with_capacity(stream.groups.len());
-        let mut actors = Vec::with_capacity(stream.groups.len());
-        for (number, _) in stream.partitions() {
+        let mut actors = self.views.running.remove(&view.id).unwrap_or_default();
+        for (number, group) in stream.partitions() {
+            if !self.hosts(group) {
+                parts.push(Err(ELSEWHERE.to_owned()));
+                continue;
+            }
+            if let Some(Ok(part)) = kept.get(number.0 as usize)
+                && actors.contains_key(&number)
+            {
+                parts.push(Ok(part.clone()));
+                continue;
+            }
             let started = self.start_part(view, compiled, &stream, number);
             if let Err(reason) = &started {
                 let name = &view.definition.name;
                 tracing::error!(view = name, partition = %number, reason, "not maintained");
             }
             parts.push(started.map(|(part, actor)| {
-                actors.push(actor);
+                actors.insert(number, actor);
                 part
             }));
         }
@@ -210,7 +268,7 @@ impl Supervisor {
         Ok((part, addr))
     }
 
-    pub(super) fn remove_views(&self, gone: &[(ViewId, Vec<Addr<ViewActor>>)]) {
+    pub(super) fn remove_views(&self, gone: &[(ViewId, Actors)]) {
         for (view, _) in gone {
             if let Err(error) = self.store.views().remove(*view) {
                 tracing::error!(%error, %view, "remove what is stored of a view");
@@ -237,24 +295,30 @@ impl Supervisor {
         }
     }
 
-    /// Tells the catalogue of lives that have caught up: one that was built beside takes the place
-    /// of what it replaces, and a first one is no more dropped by who cancels it.
-    fn switch_if_built(&self, entries: &[ViewEntry]) {
-        for view in entries.iter().flat_map(unbuilt) {
-            let Some(served) = self.views.served.life(view.id) else { continue };
-            let built = served.compiled.is_ok()
-                && served.parts.iter().all(|part| match part {
-                    Ok(part) => part.status().condition == Condition::Serving,
-                    Err(_) => false,
-                });
-            if let Some(meta) = self.views.meta.as_ref().filter(|_| built) {
-                let (reply, _) = oneshot::channel();
-                let name = view.definition.name.clone();
-                let command = MetaCommand::SwitchView { name, id: view.id };
-                // At most one for each part that catches up and each change of the catalogue.
-                meta.do_send(Change(command, reply));
+    /// Tells the catalogue which parts have caught up, of the partitions that this node owns: when
+    /// all have, readers see the life.
+    pub(super) fn tell_of_parts(&self) {
+        for entry in self.views.served.all().values() {
+            for view in unbuilt(&entry.entry) {
+                let Some(served) = self.views.served.life(view.id) else { continue };
+                for part in served.running() {
+                    let serving = part.status().condition == Condition::Serving;
+                    if serving && self.owns(&served, part.partition()) {
+                        let (name, id) = (view.definition.name.clone(), view.id);
+                        let partition = part.partition();
+                        self.meta.tell(MetaCommand::PartCaughtUp { name, id, partition });
+                    }
+                }
             }
         }
+    }
+
+    fn owns(&self, served: &ServedView, number: PartitionNumber) -> bool {
+        let compiled = served.compiled.as_ref().ok();
+        let maintained = compiled.and_then(|compiled| compiled.maintained.as_ref());
+        let group = maintained.and_then(|m| m.stream.groups.get(number.0 as usize));
+        let cluster = &self.ways.cluster;
+        group.is_some_and(|group| cluster.owner(*group) == Some(cluster.me()))
     }
 }
 
@@ -277,31 +341,15 @@ fn source(
     match &served.partitions[number.0 as usize].serving {
         Serving::Running { log, advanced, .. } => Ok((log.clone(), advanced.subscribe())),
         Serving::Damaged { reason } => Err(reason.clone()),
+        Serving::Elsewhere => Err(ELSEWHERE.to_owned()),
     }
 }
 
 impl Handler<CaughtUp> for Supervisor {
     type Result = ();
 
-    fn handle(&mut self, CaughtUp(view): CaughtUp, _ctx: &mut Context<Self>) {
-        let entries: Vec<ViewEntry> =
-            self.views.served.all().values().map(|served| served.entry.clone()).collect();
-        let built: Vec<ViewEntry> = entries
-            .into_iter()
-            .filter(|entry| unbuilt(entry).any(|life| life.id == view))
-            .collect();
-        self.switch_if_built(&built);
-    }
-}
-
-impl Handler<Meet> for Supervisor {
-    type Result = ();
-
-    fn handle(&mut self, Meet(meta): Meet, _ctx: &mut Context<Self>) {
-        self.views.meta = Some(meta);
-        let all = self.views.served.all();
-        let entries: Vec<ViewEntry> = all.values().map(|served| served.entry.clone()).collect();
-        self.switch_if_built(&entries);
+    fn handle(&mut self, CaughtUp(_view): CaughtUp, _ctx: &mut Context<Self>) {
+        self.tell_of_parts();
     }
 }
 
@@ -310,6 +358,6 @@ impl Handler<StopViews> for Supervisor {
 
     fn handle(&mut self, _stop: StopViews, _ctx: &mut Context<Self>) -> Self::Result {
         let all = self.views.take_gone(&[]);
-        Box::pin(async move { stop(&all).await })
+        Box::pin(async move { stop(all.iter().flat_map(|(_, actors)| actors.values())).await })
     }
 }

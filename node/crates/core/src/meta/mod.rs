@@ -28,7 +28,7 @@ mod views;
 pub use catalogue::Meta;
 pub use command::MetaCommand;
 pub use member_form::{InvalidMember, check_locality, check_member};
-pub use members::{Addresses, Locality, Member, MemberState};
+pub use members::{Addresses, FIRST_NODE, Locality, Member, MemberState};
 pub use names::{InvalidName, check_member_name, check_name, check_producer_name};
 pub use outcome::{MetaOutcome, TableKind};
 pub use placement::Placement;

@@ -437,6 +437,8 @@ impl Host for MemHost {
                     owner: 1,
                     term: 1,
                     state: "serving".into(),
+                    replicas: vec![1],
+                    lag: Some(0),
                     start: partition.start,
                     end: partition.end,
                     sealed_end: partition.segments.last().map_or(Offset::ZERO, |last| last.end),

@@ -12,7 +12,7 @@ use alluvium_core::ids::Offset;
 use alluvium_core::stream::{Frontier, Stream};
 use alluvium_core::view::View;
 use alluvium_views::columns;
-use alluvium_views::fold::{Definition, WindowKind};
+use alluvium_views::fold::{Definition, WindowKind, group_hash};
 use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch};
 use arrow::compute::{cast, concat_batches};
 use arrow::datatypes::{DataType, Float64Type, SchemaRef};
@@ -39,6 +39,8 @@ const DOUBLE_TOLERANCE: f64 = 1e-12;
 struct Finding {
     part: ViewPartition,
     groups: usize,
+    /// Of the groups as they are shown, whatever their order: equal on every replica.
+    digest: u128,
     /// Differing groups as text, in the order of their keys.
     differing: Vec<String>,
     verdict: Verdict,
@@ -86,7 +88,8 @@ impl Statements {
         pin: &PartitionPin,
     ) -> Result<Finding, SqlError> {
         let definition = &maintained.definition;
-        let none = |part, verdict| Finding { part, groups: 0, differing: Vec::new(), verdict };
+        let none =
+            |part, verdict| Finding { part, groups: 0, digest: 0, differing: Vec::new(), verdict };
         if part.start < pin.start && part.start < part.next {
             let reason = format!(
                 "retention has taken the events before {}, and the view has folded them from {} on",
@@ -110,7 +113,8 @@ impl Statements {
         } else {
             Verdict::Differs(damage)
         };
-        Ok(Finding { part, groups: state.num_rows(), differing, verdict })
+        let digest = digest_of(&state)?;
+        Ok(Finding { part, groups: state.num_rows(), digest, differing, verdict })
     }
 
     /// The maintained part over the events of a cut.
@@ -299,6 +303,16 @@ fn mark(
     Ok(())
 }
 
+/// The wrapping sum over all groups of a hash of each.
+fn digest_of(groups: &RecordBatch) -> Result<u128, SqlError> {
+    let fields = groups.schema_ref().fields().iter();
+    let fields = fields.map(|field| SortField::new(field.data_type().clone())).collect();
+    let converter = RowConverter::new(fields).map_err(broken)?;
+    let rows = converter.convert_columns(groups.columns()).map_err(broken)?;
+    let hashes = rows.iter().map(|row| group_hash(row.as_ref(), &[]));
+    Ok(hashes.fold(0_u128, u128::wrapping_add))
+}
+
 fn is_close(left: f64, right: f64) -> bool {
     left == right
         || (left.is_nan() && right.is_nan())
@@ -313,7 +327,7 @@ fn table(findings: &[Finding]) -> Result<RecordBatch, SqlError> {
         .add("from_offset", big(parts().map(|part| to_i64(part.start))))
         .add("to_offset", big(parts().map(|part| to_i64(part.next))))
         .add("groups", big(findings.iter().map(|finding| count(finding.groups))))
-        .add("digest", text(parts().map(|part| format!("{:032x}", part.digest))))
+        .add("digest", text(findings.iter().map(|finding| format!("{:032x}", finding.digest))))
         .add(
             "verdict",
             text(findings.iter().map(|finding| match finding.verdict {
