@@ -71,8 +71,8 @@ fn the_file_may_be_named_by_a_variable() {
 #[test]
 fn every_key_of_the_list_is_taken_from_every_place() {
     let file = "data_dir = 'd'\nname = 'n'\nlisten = 'localhost:0'\npeer_listen = '[::1]:0'\n\
-                http_listen = '0.0.0.0:0'\npg_listen = '127.0.0.1:0'\nseeds = []\n\
-                locality = ['region=eu', 'zone=a']\nready_file = 'r'\ninsecure = true\n\
+                http_listen = '0.0.0.0:0'\npg_listen = '127.0.0.1:0'\nseeds = ['b:2', 'a:1']\n\
+                advertise = 'h'\nlocality = ['region=eu', 'zone=a']\nready_file = 'r'\ninsecure = true\n\
                 log = 'warn,alluvium=debug'\nlog_format = 'json'\nmemory_bytes = 134217728\n\
                 segment_bytes = '1MB'\nsegment_age = '2s'\n";
     let (_dir, config) = load_all(file, Variables::default(), Flags::new());
@@ -89,7 +89,8 @@ fn every_key_of_the_list_is_taken_from_every_place() {
         ("peer_listen", "[::1]:0"),
         ("http_listen", "0.0.0.0:0"),
         ("pg_listen", "127.0.0.1:0"),
-        ("seeds", ""),
+        ("seeds", "a:1,b:2"),
+        ("advertise", "h"),
         ("locality", "region=eu,zone=a"),
         ("ready_file", "r"),
         ("insecure", "true"),
