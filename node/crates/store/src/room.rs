@@ -79,9 +79,11 @@ impl Room {
         space(&self.dir).is_ok_and(|space| left.saturating_add(bytes) <= space.free_bytes)
     }
 
-    /// Free bytes and all bytes of the disk; zeroes when the system does not say.
+    /// Free bytes, and bytes free or used; zeroes when the system does not say. What the file system
+    /// keeps for others is neither.
     pub(crate) fn space(&self) -> (u64, u64) {
-        space(&self.dir).map_or((0, 0), |space| (space.free_bytes, space.total_bytes))
+        space(&self.dir)
+            .map_or((0, 0), |space| (space.free_bytes, space.free_bytes + space.used_bytes))
     }
 
     fn check(&self) {
@@ -107,6 +109,7 @@ impl Room {
 
 struct Space {
     free_bytes: u64,
+    used_bytes: u64,
     total_bytes: u64,
 }
 
@@ -115,6 +118,7 @@ fn space(dir: &Path) -> Result<Space, StoreError> {
         .map_err(|error| StoreError::io("ask for free space of", dir)(error.into()))?;
     Ok(Space {
         free_bytes: stat.f_bavail.saturating_mul(stat.f_frsize),
+        used_bytes: stat.f_blocks.saturating_sub(stat.f_bfree).saturating_mul(stat.f_frsize),
         total_bytes: stat.f_blocks.saturating_mul(stat.f_frsize),
     })
 }
