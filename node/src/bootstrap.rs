@@ -242,7 +242,7 @@ async fn serve(
     let addresses = listeners.addresses()?;
     let (stop, stopped) = watch::channel(false);
     let doors = Doors::new(config, addresses);
-    let mut servers = servers::start(&doors, listeners, io, &stopped);
+    let (mut servers, mut peers) = servers::start(&doors, listeners, io, &stopped);
     let running = async {
         let starting =
             actors::Starting { config, store, addresses, query, started, io, doors: &doors };
@@ -268,7 +268,10 @@ async fn serve(
             }
             up = &mut running, if node.is_none() => node = Some(up?),
             reason = doors.expelled() => anyhow::bail!("{reason}"),
-            ended = servers.join_next() => {
+            ended = async { tokio::select! {
+                ended = servers.join_next() => ended,
+                ended = peers.join_next() => ended,
+            } } => {
                 let why =
                     ended.map_or_else(|| "no server runs".into(), |ended| format!("{ended:?}"));
                 anyhow::bail!("a server ended by itself: {why}");

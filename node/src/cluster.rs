@@ -7,7 +7,7 @@
 mod fetch;
 mod outbox;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use alluvium_core::ids::{GroupId, NodeId};
 use alluvium_core::meta::{Member, MemberState, Placement};
@@ -37,6 +37,8 @@ pub struct Cluster {
     owners: RwLock<BTreeMap<GroupId, NodeId>>,
     /// Where nodes say that they listen for nodes, until the catalogue knows.
     heard: RwLock<BTreeMap<NodeId, String>>,
+    /// Nodes that say they are about to stop.
+    stopping: RwLock<BTreeSet<NodeId>>,
     changed: watch::Sender<u64>,
 }
 
@@ -48,6 +50,7 @@ impl Cluster {
             id,
             own_addr,
             heard: RwLock::default(),
+            stopping: RwLock::default(),
             known: ArcSwap::default(),
             owners: RwLock::default(),
             changed: watch::Sender::new(0),
@@ -117,6 +120,24 @@ impl Cluster {
     /// Where this node listens for nodes.
     pub fn own_addr(&self) -> &str {
         &self.own_addr
+    }
+
+    /// A node says whether it is about to stop.
+    pub fn set_stopping(&self, node: NodeId, stopping: bool) {
+        // Asked with each batch of messages: mostly nothing changes.
+        if self.is_stopping(node) != stopping {
+            let mut nodes = self.stopping.write();
+            if stopping {
+                nodes.insert(node);
+            } else {
+                nodes.remove(&node);
+            }
+        }
+    }
+
+    /// Whether a node is about to stop: nothing is handed to it.
+    pub fn is_stopping(&self, node: NodeId) -> bool {
+        self.stopping.read().contains(&node)
     }
 
     /// A node says where it listens for nodes.

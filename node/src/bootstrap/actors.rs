@@ -59,6 +59,8 @@ pub(super) struct Started {
 impl Started {
     /// Lets other nodes own what this one does, as far as that takes no longer than a moment.
     pub async fn step_down(&self) {
+        let cluster = &self.node.cluster;
+        cluster.set_stopping(cluster.me(), true);
         let streams = self.node.streams.all();
         let partitions = streams.values().flat_map(|stream| &stream.partitions);
         let all = futures::future::join_all(partitions.map(|partition| partition.step_down()));

@@ -18,6 +18,9 @@ use crate::config::Config;
 use crate::grpc::peer::{PeerDoor, Standing};
 use crate::{clock, grpc, http, sql};
 
+/// Servers that run.
+pub(super) type Servers = JoinSet<anyhow::Result<()>>;
+
 /// The sockets of a node.
 pub(super) struct Listeners {
     client: TcpListener,
@@ -166,24 +169,26 @@ async fn bind(key: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
     bound.with_context(|| format!("listen on {address}; choose another address with the key {key}"))
 }
 
+/// Starts all servers: first those that end when they are told to, then the one for other nodes,
+/// which runs until the process ends: they may need this node until then.
 pub(super) fn start(
     doors: &Arc<Doors>,
     listeners: Listeners,
     io: &Runtime,
     stopped: &watch::Receiver<bool>,
-) -> JoinSet<anyhow::Result<()>> {
+) -> (Servers, Servers) {
     let Listeners { client, peer, http, pg } = listeners;
-    let mut servers = JoinSet::new();
+    let (mut servers, mut to_the_end) = (JoinSet::new(), JoinSet::new());
     let io = io.handle();
     servers.spawn_on(serve_clients(doors.clone(), client, stopped.clone()), io);
-    let peers = grpc::server::serve_peers(doors.standing.clone(), peer, until(stopped));
-    servers.spawn_on(async move { Ok(peers.await?) }, io);
+    let peers = grpc::server::serve_peers(doors.standing.clone(), peer, std::future::pending());
+    to_the_end.spawn_on(async move { Ok(peers.await?) }, io);
     let router = http::router(doors.clone());
     let http = axum::serve(http, router).with_graceful_shutdown(until(stopped));
     servers.spawn_on(async move { http.await.context("serve http") }, io);
     let pg = sql::pgwire::serve(pg, until(stopped));
     servers.spawn_on(async move { pg.await.context("serve the PostgreSQL protocol") }, io);
-    servers
+    (servers, to_the_end)
 }
 
 /// Who comes before the node is ready is turned away at once instead of being kept waiting.

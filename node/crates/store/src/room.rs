@@ -79,8 +79,8 @@ impl Room {
         space(&self.dir).is_ok_and(|space| left.saturating_add(bytes) <= space.free_bytes)
     }
 
-    /// Free bytes, and bytes free or used; zeroes when the system does not say. What the file system
-    /// keeps for others is neither.
+    /// Free bytes, and bytes free or used; zeroes when the system does not say. What the file
+    /// system keeps for others is neither.
     pub(crate) fn space(&self) -> (u64, u64) {
         space(&self.dir)
             .map_or((0, 0), |space| (space.free_bytes, space.free_bytes + space.used_bytes))

@@ -107,8 +107,8 @@ impl Store {
         identity::token(&self.shared.dir, drawn)
     }
 
-    /// Bytes that are free, and bytes that are free or used, of the disk below the directory; zeroes
-    /// when the system does not say.
+    /// Bytes that are free, and bytes that are free or used, of the disk below the directory;
+    /// zeroes when the system does not say.
     #[must_use]
     pub fn disk_space(&self) -> (u64, u64) {
         self.shared.room.space()

@@ -69,8 +69,11 @@ impl PartitionActor {
         }
         let Some(placement) = self.placement() else { return };
         let Placement { wanted, leader, .. } = &placement;
-        let learners = self.peers.cluster().learners(&placement);
-        let goal = Goal { voters: wanted, learners: &learners, leader: *leader };
+        let cluster = self.peers.cluster();
+        let learners = cluster.learners(&placement);
+        // Who is about to stop gets nothing back.
+        let leader = if cluster.is_stopping(*leader) { cluster.me() } else { *leader };
+        let goal = Goal { voters: wanted, learners: &learners, leader };
         let next = self.shell.next_input(&goal, &mut self.requests);
         // Who hands leadership over for good does not ask for it back.
         if let Some(input) = next.filter(|_| self.place.stepping_down.is_empty()) {

@@ -135,8 +135,10 @@ impl Link {
             envelopes.push(envelope(next));
         }
         let to = Some(self.peers.addressed(self.node));
-        let from_addr = self.peers.cluster().own_addr().to_owned();
-        proto::EnvelopeBatch { to, envelopes, from_addr }
+        let cluster = self.peers.cluster();
+        let from_addr = cluster.own_addr().to_owned();
+        let stopping = cluster.is_stopping(cluster.me());
+        proto::EnvelopeBatch { to, envelopes, from_addr, stopping }
     }
 }
 

@@ -169,6 +169,7 @@ impl Peer for PeerService {
             let from = NodeId(batch.to.as_ref().map_or(0, |to| to.from));
             check_sender(&door.cluster, from)?;
             door.cluster.heard_from(from, &batch.from_addr);
+            door.cluster.set_stopping(from, batch.stopping);
             for envelope in batch.envelopes {
                 door.inbox.deliver(Envelope {
                     group: GroupId(envelope.group),
