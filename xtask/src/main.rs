@@ -24,7 +24,7 @@ use anyhow::{Result, bail};
 const USAGE: &str = "\
 cargo xtask COMMAND
 
-  demo [EXAMPLE] [--keep]         a node, real events, five questions, a crash, the same answers
+  demo [EXAMPLE] [--keep]         three nodes, real events, five questions, crashes, the same answers
   test [--light] [--from STEP] [--only STEP]
                                   everything CI checks, cheapest first
   tidy [--fix [FOLDER]]           the rules of this repository (part of test)

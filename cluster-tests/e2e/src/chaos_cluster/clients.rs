@@ -153,7 +153,11 @@ impl Clients {
         let mut acked = self.shared.watch_acked_rows();
         let enough = *acked.borrow() + rows;
         let waited = tokio::time::timeout(wait_max, acked.wait_for(|rows| enough <= *rows)).await;
-        let waited = waited.with_context(|| format!("not {rows} more rows within {wait_max:?}"));
+        let waited = waited.with_context(|| {
+            // A producer that was answered wrongly has stopped, which may be why.
+            let violations = self.shared.ledger().violations.clone();
+            format!("not {rows} more rows within {wait_max:?}; violations: {violations:#?}")
+        });
         waited?.context("nobody sends any more")?;
         Ok(())
     }

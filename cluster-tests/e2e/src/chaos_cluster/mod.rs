@@ -150,8 +150,8 @@ impl Run<'_> {
         let victim = owners[&self.rng.random_range(0..PARTITIONS)];
         let lost: Vec<u32> =
             owners.iter().filter(|(_, owner)| **owner == victim).map(|(part, _)| *part).collect();
-        let since = Instant::now();
         self.inject(fault, victim).await?;
+        let since = Instant::now();
         self.report.begin(fault);
         let keeps_on = fault.leaves_a_majority(self.cluster.len());
         if keeps_on {

@@ -166,7 +166,7 @@ impl Cluster {
     /// Runs the node's program with these words, told to speak to this node; what it prints.
     pub async fn command(&self, node: usize, words: &[&str]) -> Result<String> {
         let mut command = tokio::process::Command::new(node::binary()?);
-        command.args(words).args(["--addr", &self.addresses(node).client]);
+        command.args(words).env("ALLUVIUM_ADDR", &self.addresses(node).client);
         command.env_remove("ALLUVIUM_BIN").stdin(Stdio::null()).kill_on_drop(true);
         let output = tokio::time::timeout(COMMAND_WAIT_MAX, command.output()).await;
         let output = output.with_context(|| format!("alluvium {} hangs", words.join(" ")))??;
