@@ -10,6 +10,7 @@ mod outbox;
 use std::collections::{BTreeMap, BTreeSet};
 
 use alluvium_core::ids::{GroupId, NodeId};
+use alluvium_core::meta::placement::REPLICAS_MIN_TO_SURVIVE;
 use alluvium_core::meta::{Member, MemberState, Placement};
 use arc_swap::ArcSwap;
 use parking_lot::RwLock;
@@ -99,6 +100,14 @@ impl Cluster {
     /// How many groups this node leads.
     pub fn led_here(&self) -> u64 {
         self.owners.read().values().filter(|owner| **owner == self.me).count() as u64
+    }
+
+    /// How many partitions have fewer replicas than survive the loss of a node.
+    pub fn partitions_at_risk(&self) -> u64 {
+        let known = self.known.load();
+        let partitions = known.placements.iter().filter(|(group, _)| **group != GroupId::META);
+        let at_risk = partitions.filter(|(_, it)| it.replicas.len() < REPLICAS_MIN_TO_SURVIVE);
+        at_risk.count() as u64
     }
 
     /// Whom to ask about a group when nobody has said who owns it: those that hold it, the one that

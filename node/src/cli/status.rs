@@ -59,7 +59,7 @@ fn overview(status: &NodeStatus) -> String {
     );
     if 1 < status.nodes.len() {
         text.push_str(&format!("\n{}", super::node::table(&status.nodes)));
-        text.push_str(&survival(&status.nodes));
+        text.push_str(&survival(&status.nodes, status.partitions_at_risk));
     }
     if status.streams.is_empty() {
         text.push_str("streams    none yet; create one with CREATE STREAM\n");
@@ -73,12 +73,14 @@ fn overview(status: &NodeStatus) -> String {
 }
 
 /// What the cluster bears.
-fn survival(nodes: &[NodeInfo]) -> String {
+fn survival(nodes: &[NodeInfo], at_risk: u64) -> String {
     let alive = nodes.iter().filter(|node| node.alive).count();
-    let losses = if alive < 3 { 0 } else { 1 };
-    match losses {
-        0 => format!("survives   no loss: {alive} nodes are alive, three are needed\n"),
-        _ => "survives   the loss of any one node\n".into(),
+    match (alive, at_risk) {
+        (0..3, _) => format!("survives   no loss: {alive} nodes are alive, three are needed\n"),
+        (_, 0) => "survives   the loss of any one node\n".into(),
+        (_, at_risk) => format!(
+            "survives   the loss of any one node, but for {at_risk} partitions with too few replicas\n"
+        ),
     }
 }
 
@@ -142,6 +144,7 @@ fn as_json(status: &NodeStatus) -> String {
         "memory_bytes": status.memory_bytes,
         "disk_bytes": status.disk_bytes,
         "warnings": status.warnings,
+        "partitions_at_risk": status.partitions_at_risk,
         "nodes": status.nodes.iter().map(node_json).collect::<Vec<_>>(),
     });
     format!("{object:#}\n")
@@ -202,6 +205,7 @@ mod tests {
             disk_bytes: 12 << 20,
             warnings: vec!["the disk is 91 % full".into()],
             nodes: Vec::new(),
+            partitions_at_risk: 0,
         }
     }
 
@@ -221,6 +225,26 @@ disk       12.0 MB
 warning    the disk is 91 % full
 ";
         assert_eq!(overview(&status()), expected);
+    }
+
+    #[test]
+    fn what_a_cluster_bears_is_not_overstated() {
+        let node = |alive| NodeInfo {
+            node_id: 1,
+            name: "n".into(),
+            state: "active".into(),
+            alive,
+            client_addr: String::new(),
+            peer_addr: String::new(),
+            locality: String::new(),
+            replicas: 0,
+            owned: 0,
+            leads_meta: false,
+        };
+        let three = [node(true), node(true), node(true)];
+        assert!(survival(&[node(true), node(true), node(false)], 0).contains("no loss"));
+        assert!(survival(&three, 2).contains("but for 2 partitions"));
+        assert!(survival(&three, 0).ends_with("any one node\n"));
     }
 
     #[test]

@@ -51,6 +51,7 @@ impl Admin for AdminService {
             disk_bytes: node.store.disk_bytes(),
             warnings: node.warnings(),
             nodes: cluster::node_rows(&node.cluster).into_iter().map(node_info).collect(),
+            partitions_at_risk: node.cluster.partitions_at_risk(),
         }))
     }
 

@@ -190,6 +190,8 @@ pub struct NodeStatus {
     pub warnings: Vec<String>,
     /// Who is in the cluster.
     pub nodes: Vec<NodeInfo>,
+    /// Partitions with fewer replicas than survive the loss of a node.
+    pub partitions_at_risk: u64,
 }
 
 /// A stream as its node sees it.
@@ -296,6 +298,7 @@ impl Client {
             disk_bytes: said.disk_bytes,
             warnings: said.warnings,
             nodes: said.nodes.into_iter().map(cluster::node_info_from_wire).collect(),
+            partitions_at_risk: said.partitions_at_risk,
         })
     }
 
