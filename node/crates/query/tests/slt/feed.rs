@@ -17,9 +17,16 @@ pub struct Feed {
     pub file: PathBuf,
 }
 
+/// The package's folder as cargo names it for this run, not as it was when this program was built:
+/// one cache of build results may serve several clones.
+pub fn package_folder() -> PathBuf {
+    let folder = std::env::var_os("CARGO_MANIFEST_DIR");
+    folder.expect("cargo names the package's folder").into()
+}
+
 /// The folders of the examples.
 pub fn examples() -> Vec<PathBuf> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../examples");
+    let root = package_folder().join("../../../examples");
     let mut folders: Vec<PathBuf> = root
         .read_dir()
         .expect("examples lie beside the node")

@@ -50,7 +50,7 @@ async fn run_all(state: State) {
 }
 
 fn scripts() -> Vec<PathBuf> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("slt");
+    let folder = feed::package_folder().join("slt");
     let entries = folder.read_dir().expect("the scripts lie beside the sources");
     let paths = entries.map(|entry| entry.expect("a readable folder").path());
     let mut scripts: Vec<PathBuf> =
