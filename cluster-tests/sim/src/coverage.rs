@@ -72,6 +72,8 @@ pub enum Event {
     ConfigurationEntered,
     /// Learners became voters.
     LearnerPromoted,
+    /// The group is where the placement wants it.
+    MoveFinished,
     /// Leadership was handed over.
     TransferDone,
     /// A checkpoint was fetched.
@@ -109,7 +111,7 @@ pub enum Event {
 }
 
 impl Event {
-    const ALL: [Event; 50] = [
+    const ALL: [Event; 51] = [
         Event::LeaderElected,
         Event::Crash,
         Event::CrashAtWrite,
@@ -143,6 +145,7 @@ impl Event {
         Event::MembersChanged,
         Event::ConfigurationEntered,
         Event::LearnerPromoted,
+        Event::MoveFinished,
         Event::TransferDone,
         Event::Fetched,
         Event::FetchFailed,

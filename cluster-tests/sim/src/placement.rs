@@ -22,6 +22,8 @@ pub struct Placement {
     pub wanted: Members,
     /// Who shall lead.
     pub leader: NodeId,
+    /// Whether the group was there once.
+    pub reached: bool,
 }
 
 impl World {
@@ -50,7 +52,7 @@ impl World {
         }
         let wanted = Members::new(voters, rest);
         self.trace.line(self.now, format_args!("placed on {wanted:?}, led by {leader}"));
-        self.placement = Placement { wanted, leader };
+        self.placement = Placement { wanted, leader, reached: false };
         for id in self.living() {
             if self.placement.wanted.contains(id) {
                 self.host(id)?;
@@ -118,7 +120,13 @@ impl World {
             return Ok(());
         }
         match self.next_step_of(id) {
-            None | Some(Step::Done) => Ok(()),
+            None => Ok(()),
+            Some(Step::Done) => {
+                if !std::mem::replace(&mut self.placement.reached, true) {
+                    self.coverage.count(Event::MoveFinished);
+                }
+                Ok(())
+            }
             Some(Step::Transfer(to)) => {
                 self.trace.line(self.now, format_args!("{id} hands over to {to}"));
                 self.handed_to = Some(to);
@@ -140,7 +148,7 @@ impl World {
         if node.is_changing() {
             return None;
         }
-        let Placement { wanted, leader } = &self.placement;
+        let Placement { wanted, leader, .. } = &self.placement;
         let goal = Goal { voters: &wanted.voters, learners: &wanted.learners, leader: *leader };
         let settled = replica.can_checkpoint();
         next_step(&goal, &replica.members(), settled, &replica.progress(), &replica.status())

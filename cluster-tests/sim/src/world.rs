@@ -193,7 +193,7 @@ impl World {
             producers,
             oracle: Oracle::default(),
             flapping: Vec::new(),
-            placement: Placement { wanted: founders.clone(), leader: NodeId(1) },
+            placement: Placement { wanted: founders.clone(), leader: NodeId(1), reached: true },
             handed_to: None,
             configurations: founded(&founders.voters),
             last_read: BTreeMap::new(),
