@@ -49,11 +49,13 @@ impl<M: Machine> Replica<M> {
         effects.fetch = Some(Fetch { from, position });
     }
 
-    /// The shell has fetched a checkpoint.
+    /// The shell has fetched a checkpoint. One that reaches into a later term than the one known
+    /// here is of a log whose leader was not heard yet: that one says itself where to begin.
     pub(super) fn fetched(&mut self, checkpoint: Checkpoint) {
         let current = self.is_fetching();
         let Some(Fetching { from, term }) = self.fetching.take() else { return };
-        if current && !self.consensus.has(checkpoint.position) {
+        let of_this_log = checkpoint.position.term <= term;
+        if current && of_this_log && !self.consensus.has(checkpoint.position) {
             let message = PeerMessage::of_checkpoint(term, checkpoint);
             self.consensus.receive(from, self.node, message);
         }
