@@ -29,7 +29,7 @@ cargo xtask COMMAND
                                   everything CI checks, cheapest first
   tidy [--fix [FOLDER]]           the rules of this repository (part of test)
   licences                        licences and versions of what we use (part of test)
-  sim [--seed N | --seeds A..B]   simulated clusters, each from one seed
+  sim [--cluster] [--seed N | --seeds A..B]   one simulated group, or a whole cluster, from a seed
   chaos node [--rounds N]         kill -9 under load, then audit
   chaos views [--events N]        the same, with views made over history meanwhile
   chaos cluster [--rounds N]      several nodes: kills, pauses and network splits, N of each

@@ -66,7 +66,7 @@ impl Stored {
     }
 
     /// Carries out a write. Gives how many entries it replaced.
-    fn carry_out(&mut self, op: &Op) -> usize {
+    pub fn carry_out(&mut self, op: &Op) -> usize {
         match op {
             Op::Log(write) => {
                 if let Some(install) = &write.install {
@@ -93,6 +93,16 @@ impl Stored {
                 0
             }
         }
+    }
+
+    /// What is there once the replica is removed, and there is to be another one: what it voted
+    /// stays, and where its log ended, because what it acknowledged counts for ever.
+    #[must_use]
+    pub fn removed(&self, members: Members, state: Bytes) -> Stored {
+        let hard_state = HardState { commit: Index(0), ..self.hard_state };
+        let order = |at: &LogPosition| (at.term, at.index);
+        let forgotten = std::cmp::max_by_key(self.forgotten, self.last(), order);
+        Stored { hard_state, forgotten, members, state, ..Stored::default() }
     }
 
     /// Drops the log up to `to`.
@@ -197,17 +207,13 @@ impl Disk {
         Disk { stored: Stored { members, state, ..Stored::default() }, ..Disk::default() }
     }
 
-    /// The replica is removed. What it voted stays, and where its log ended: what it acknowledged
-    /// counts for ever.
+    /// The replica is removed; see [`Stored::removed`].
     pub fn remove(&mut self, members: Members, state: Bytes, remembers: bool) {
-        let mut fresh = Disk::new(members, state);
-        let Stored { hard_state, forgotten, .. } = self.stored;
-        fresh.stored.hard_state = HardState { commit: Index(0), ..hard_state };
-        if remembers {
-            let order = |at: &LogPosition| (at.term, at.index);
-            fresh.stored.forgotten = std::cmp::max_by_key(forgotten, self.stored.last(), order);
+        let mut stored = self.stored.removed(members, state);
+        if !remembers {
+            stored.forgotten = LogPosition::default();
         }
-        *self = fresh;
+        *self = Disk { stored, ..Disk::default() };
     }
 
     /// Takes a write.

@@ -1,4 +1,4 @@
-//! A whole cluster on one thread, from one seed.
+//! One group that moves, or a whole cluster ([`cluster`]), on one thread, from one seed.
 //!
 //! Real replicas of a real partition, over a simulated network, simulated disks and a simulated
 //! clock. A seed draws a plan (which faults, how often, how much load) and then everything that
@@ -15,9 +15,11 @@
 //! end-to-end tests). A disk that lied about its syncs and lost its power is replaced: Raft cannot
 //! bear a voter that forgets.
 
+pub mod agenda;
 pub mod chance;
 mod checkpoints;
 mod clients;
+pub mod cluster;
 pub mod coverage;
 pub mod disk;
 mod faults;
@@ -34,13 +36,15 @@ pub mod plan;
 pub mod quorum;
 pub mod run;
 mod serve;
+pub mod shapes;
 mod shell;
 pub mod trace;
 mod twist;
 pub mod violation;
 pub mod world;
 
+pub use cluster::Twist;
 pub use coverage::Coverage;
 pub use many::{Summary, run_many};
 pub use mutant::Mutant;
-pub use run::{Keep, Report, run};
+pub use run::{Keep, Report, Scene, run};

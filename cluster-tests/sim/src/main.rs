@@ -4,22 +4,27 @@
 use std::ops::Range;
 use std::process::ExitCode;
 
-use cluster_sim::{Keep, Mutant, Report, run, run_many};
+use cluster_sim::{Keep, Mutant, Report, Scene, Twist, run, run_many};
 
 const USAGE: &str = "\
-sim --seed N [--mutant NAME] [--trace]   one seed; --trace prints every line
-sim --seeds A..B [--mutant NAME]         many; prints one line, and what failed
+sim [--cluster] --seed N [--mutant NAME] [--trace]   one seed; --trace prints every line
+sim [--cluster] --seeds A..B [--mutant NAME]         many; prints one line, and what failed
+
+One group that moves, or with --cluster a whole cluster.
 
 mutants: ack-before-sync vote-not-synced duplicate-not-recognised truncate-too-early
          learner-counted read-context-reused position-apart checkpoint-without-members
-         leave-joint-skipped removed-log-forgotten";
+         leave-joint-skipped removed-log-forgotten
+of a cluster: catalogue-alone-removes no-learners former-owner-believed owner-not-asked
+         token-drawn-again nobody-plans moved-overlooked ack-before-sync
+         duplicate-not-recognised identity-reused";
 
 /// From so many seeds on, everything that can happen must have happened.
 const COVERAGE_SEEDS_MIN: u64 = 100;
 
 struct Options {
     seeds: Range<u64>,
-    mutant: Option<Mutant>,
+    scene: Scene,
     trace: bool,
 }
 
@@ -38,6 +43,7 @@ fn main() -> ExitCode {
 fn parse(args: &[String]) -> Result<Options, String> {
     let mut seeds = None;
     let mut mutant = None;
+    let mut cluster = false;
     let mut trace = false;
     let mut args = args.iter();
     while let Some(arg) = args.next() {
@@ -52,17 +58,26 @@ fn parse(args: &[String]) -> Result<Options, String> {
                 let (start, end) = text.split_once("..").ok_or("--seeds A..B")?;
                 seeds = Some(number(start)?..number(end)?);
             }
-            "--mutant" => {
-                let name = value()?;
-                let known = Mutant::from_name(name);
-                mutant = Some(known.ok_or_else(|| format!("no mutant {name}"))?);
-            }
+            "--mutant" => mutant = Some(value()?.clone()),
+            "--cluster" => cluster = true,
             "--trace" => trace = true,
             _ => return Err(format!("unknown: {arg}")),
         }
     }
     let seeds = seeds.filter(|seeds| !seeds.is_empty()).ok_or("which seed?")?;
-    Ok(Options { seeds, mutant, trace })
+    Ok(Options { seeds, scene: scene(cluster, mutant.as_deref())?, trace })
+}
+
+fn scene(cluster: bool, mutant: Option<&str>) -> Result<Scene, String> {
+    let Some(name) = mutant else {
+        return Ok(if cluster { Scene::Cluster(None) } else { Scene::Group(None) });
+    };
+    let scene = if cluster {
+        Twist::from_name(name).map(|twist| Scene::Cluster(Some(twist)))
+    } else {
+        Mutant::from_name(name).map(|mutant| Scene::Group(Some(mutant)))
+    };
+    scene.ok_or_else(|| format!("no mutant {name}"))
 }
 
 fn number(text: &str) -> Result<u64, String> {
@@ -71,7 +86,7 @@ fn number(text: &str) -> Result<u64, String> {
 
 fn one(options: &Options) -> ExitCode {
     let keep = if options.trace { Keep::All } else { Keep::Last };
-    let report = run(options.seeds.start, options.mutant, keep);
+    let report = run(options.seeds.start, options.scene, keep);
     if options.trace || report.violation.is_some() {
         report.lines.iter().for_each(|line| println!("{line}"));
     }
@@ -81,15 +96,15 @@ fn one(options: &Options) -> ExitCode {
     match &report.violation {
         None => ExitCode::SUCCESS,
         Some(_) => {
-            println!("{}", failure(&report, options.mutant));
+            println!("{}", failure(&report, options.scene));
             ExitCode::FAILURE
         }
     }
 }
 
 fn many(options: &Options) -> ExitCode {
-    let summary = run_many(options.seeds.clone(), options.mutant, |report| {
-        println!("{}", failure(report, options.mutant));
+    let summary = run_many(options.seeds.clone(), options.scene, |report| {
+        println!("{}", failure(report, options.scene));
     });
     println!("{summary}");
     let missing = summary.coverage.missing();
@@ -100,12 +115,12 @@ fn many(options: &Options) -> ExitCode {
     if summary.failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-fn failure(report: &Report, mutant: Option<Mutant>) -> String {
+fn failure(report: &Report, scene: Scene) -> String {
     let what = report.violation.as_ref().map(ToString::to_string).unwrap_or_default();
-    let mutant = mutant.map(|mutant| format!(" --mutant {}", mutant.name())).unwrap_or_default();
+    let options = scene.options();
     let at = report.simulated as f64 / 1e6;
     let seed = report.seed;
     format!(
-        "seed {seed} failed at {at:.3} s: {what}\n  replay: cargo xtask sim --seed {seed}{mutant}"
+        "seed {seed} failed at {at:.3} s: {what}\n  replay: cargo xtask sim{options} --seed {seed}"
     )
 }

@@ -8,8 +8,7 @@ use std::thread;
 use std::time::Instant;
 
 use crate::coverage::Coverage;
-use crate::mutant::Mutant;
-use crate::run::{Keep, Report, run};
+use crate::run::{Keep, Report, Scene, run};
 
 /// What came of many runs.
 #[derive(Debug)]
@@ -32,11 +31,7 @@ pub struct Summary {
 ///
 /// # Panics
 /// When a core's thread does, which is a mistake of the simulator.
-pub fn run_many(
-    seeds: Range<u64>,
-    mutant: Option<Mutant>,
-    mut failure: impl FnMut(&Report),
-) -> Summary {
+pub fn run_many(seeds: Range<u64>, scene: Scene, mut failure: impl FnMut(&Report)) -> Summary {
     let started = Instant::now();
     let next = AtomicU64::new(seeds.start);
     let threads = thread::available_parallelism().map_or(1, usize::from);
@@ -44,7 +39,7 @@ pub fn run_many(
     let mut summary = Summary {
         seeds: seeds.end - seeds.start,
         failed: Vec::new(),
-        coverage: Coverage::default(),
+        coverage: Coverage::new(scene.expected()),
         simulated: 0,
         event_count: 0,
         seconds: 0.0,
@@ -56,7 +51,7 @@ pub fn run_many(
                 loop {
                     let seed = next.fetch_add(1, Ordering::Relaxed);
                     let over = seeds.end <= seed;
-                    if over || done.send(run(seed, mutant, Keep::Last)).is_err() {
+                    if over || done.send(run(seed, scene, Keep::Last)).is_err() {
                         return;
                     }
                 }

@@ -24,7 +24,7 @@ pub struct Configuration {
 
 impl Configuration {
     /// Whether this one may come right after another: in two steps, through both majorities.
-    fn follows(&self, before: &Configuration) -> bool {
+    pub(crate) fn follows(&self, before: &Configuration) -> bool {
         if before.outgoing.is_empty() {
             self.outgoing == before.voters
         } else {
@@ -32,7 +32,7 @@ impl Configuration {
         }
     }
 
-    fn agrees(&self, has: impl Fn(NodeId) -> bool) -> bool {
+    pub(crate) fn agrees(&self, has: impl Fn(NodeId) -> bool) -> bool {
         let majority = |voters: &[NodeId]| {
             voters.len() < 2 * voters.iter().filter(|voter| has(**voter)).count()
         };

@@ -3,13 +3,13 @@
 //! One event is taken at a time, the earliest first; two at the same time in the order they were
 //! asked for. Whatever is drawn comes from the seed, so a seed is a run.
 
-use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
+use std::collections::{BTreeMap, BTreeSet};
 
 use alluvium_core::ids::{Index, NodeId};
 use alluvium_core::replica::{Envelope, Machine as _, Members, Step};
 use bytes::Bytes;
 
+use crate::agenda::Agenda;
 use crate::chance::Chance;
 use crate::coverage::{Coverage, Event};
 use crate::load::{Answer, Ask, Call, Producer};
@@ -93,38 +93,11 @@ pub enum Happening {
     Calm,
 }
 
-struct Queued {
-    at: u64,
-    order: u64,
-    what: Happening,
-}
-
-impl PartialEq for Queued {
-    fn eq(&self, other: &Queued) -> bool {
-        (self.at, self.order) == (other.at, other.order)
-    }
-}
-
-impl Eq for Queued {}
-
-impl PartialOrd for Queued {
-    fn partial_cmp(&self, other: &Queued) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for Queued {
-    fn cmp(&self, other: &Queued) -> std::cmp::Ordering {
-        (self.at, self.order).cmp(&(other.at, other.order))
-    }
-}
-
 /// Everything there is in one run.
 pub struct World {
     /// Microseconds since the start.
     pub now: u64,
-    queue: BinaryHeap<Reverse<Queued>>,
-    order: u64,
+    agenda: Agenda<Happening>,
     /// What the seed draws.
     pub chance: Chance,
     /// What the seed drew at the start.
@@ -184,8 +157,7 @@ impl World {
         let producers = (0..plan.producer_count).map(Producer::new).collect();
         let mut world = World {
             now: 0,
-            queue: BinaryHeap::new(),
-            order: 0,
+            agenda: Agenda::default(),
             chance,
             plan,
             nodes,
@@ -202,7 +174,7 @@ impl World {
             requests: 0,
             calm: false,
             mutant,
-            coverage: Coverage::default(),
+            coverage: Coverage::new(&Event::OF_GROUP),
             trace: Trace::new(keep_all),
         };
         world.begin()?;
@@ -270,9 +242,9 @@ impl World {
     /// # Errors
     /// When a promise is broken.
     pub fn step(&mut self) -> Result<(), Violation> {
-        let Some(Reverse(next)) = self.queue.pop() else { return Ok(()) };
-        self.now = next.at;
-        match next.what {
+        let Some((now, next)) = self.agenda.take() else { return Ok(()) };
+        self.now = now;
+        match next {
             Happening::Tick(id, boot) => self.tick(id, boot),
             Happening::Arrive(envelope) => self.arrive(envelope),
             Happening::HeldUp(envelope) => self.deliver(envelope),
@@ -314,8 +286,7 @@ impl World {
 
     /// Lets something happen at `at`.
     pub fn at(&mut self, at: u64, what: Happening) {
-        self.order += 1;
-        self.queue.push(Reverse(Queued { at, order: self.order, what }));
+        self.agenda.put(at, what);
     }
 
     /// Lets a fault happen after about `mean`; never when that is 0 or the faults are over.

@@ -38,6 +38,10 @@ pub enum Invariant {
     ReplicasAgree,
     /// I18: a linearizable read sees everything acknowledged before it began.
     ReadsSeeAcked,
+    /// What the catalogue says of where a group is was so, and never goes back to what was before.
+    PlacementFollowsGroup,
+    /// A replica is removed only when its group has agreed on doing without it.
+    RemovedWhenAgreed,
     /// I21: once the faults end, the cluster serves again and every waiting caller is answered.
     Converges,
     /// R4: entries are applied one after the other, without gap.
