@@ -93,7 +93,8 @@ impl MetaActor {
         let moved = meta.placement(GroupId::META).and_then(|placement| {
             let voters = self.shell.members().voters;
             let done = self.shell.is_settled() && placement.replicas != voters;
-            done.then_some(MetaCommand::Moved { group: GroupId::META, voters })
+            let as_of = self.shell.status().applied;
+            done.then_some(MetaCommand::Moved { group: GroupId::META, voters, as_of })
         });
         commands.extend(moved);
         if commands.is_empty() {

@@ -90,7 +90,8 @@ impl PartitionActor {
     fn tell_moved(&mut self, voters: Vec<NodeId>) {
         if self.place.told == 0 {
             self.place.told = TELL_AGAIN_TICKS;
-            self.place.meta.tell(MetaCommand::Moved { group: self.group, voters });
+            let (group, as_of) = (self.group, self.shell.status().applied);
+            self.place.meta.tell(MetaCommand::Moved { group, voters, as_of });
         }
     }
 

@@ -234,8 +234,8 @@ impl Meta {
             MetaCommand::Place { group, wanted, leader } => {
                 self.placements.place(group, wanted, leader, &self.members)
             }
-            MetaCommand::Moved { group, voters } => {
-                self.placements.moved(group, voters, &self.members)
+            MetaCommand::Moved { group, voters, as_of } => {
+                self.placements.moved(group, voters, as_of, &self.members)
             }
             MetaCommand::RaiseVersion { version } => self.members.raise_version(version),
         }

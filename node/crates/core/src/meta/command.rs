@@ -36,7 +36,7 @@ use super::members::{Addresses, Introduction, Locality, MemberState};
 use super::names::check_producer_name;
 use super::view_form::{decode_view_definition, encode_view_definition};
 use crate::codec::{Malformed, Reader, Writer};
-use crate::ids::{GroupId, NodeId, PartitionNumber, ViewId};
+use crate::ids::{GroupId, Index, NodeId, PartitionNumber, ViewId};
 use crate::replica::CorruptCommand;
 use crate::stream::StreamDefinition;
 use crate::time::Time;
@@ -178,6 +178,9 @@ pub enum MetaCommand {
         group: GroupId,
         /// The voters it has.
         voters: Vec<NodeId>,
+        /// As of this entry of the group's own log: of two owners' words the later one counts,
+        /// in whichever order they arrive.
+        as_of: Index,
     },
     /// One partition of a life of a view has caught up, by its owner. When all have, readers are to
     /// see the life.
@@ -211,9 +214,10 @@ const KIND_ANNOUNCE: u8 = 11;
 const KIND_SET_MEMBER_STATE: u8 = 12;
 const KIND_SET_ALIVE: u8 = 13;
 const KIND_PLACE: u8 = 14;
-const KIND_MOVED: u8 = 15;
 const KIND_PART_CAUGHT_UP: u8 = 16;
 const KIND_RAISE_VERSION: u8 = 17;
+// 15 was a move that did not say as of when.
+const KIND_MOVED: u8 = 18;
 
 impl MetaCommand {
     /// The bytes of this command.
@@ -299,9 +303,10 @@ impl MetaCommand {
                 encode_nodes(writer, wanted);
                 writer.u64(leader.0);
             }
-            MetaCommand::Moved { group, voters } => {
+            MetaCommand::Moved { group, voters, as_of } => {
                 writer.u64(group.0);
                 encode_nodes(writer, voters);
+                writer.u64(as_of.0);
             }
             MetaCommand::PartCaughtUp { name, id, partition } => {
                 writer.text(name);
@@ -325,7 +330,9 @@ fn decode(bytes: &[u8]) -> Result<MetaCommand, Malformed> {
     let kind = reader.u8()?;
     let command = match kind {
         KIND_CREATE_STREAM..=KIND_CANCEL_VIEW => decode_of_tables(kind, &mut reader)?,
-        KIND_JOIN..=KIND_RAISE_VERSION => decode_of_cluster(kind, &mut reader)?,
+        KIND_JOIN..=KIND_PLACE | KIND_PART_CAUGHT_UP..=KIND_MOVED => {
+            decode_of_cluster(kind, &mut reader)?
+        }
         found => {
             let what = "kind of meta command";
             return Err(Malformed::Unknown { what, found: u64::from(found), at });
@@ -410,7 +417,8 @@ fn decode_of_cluster(kind: u8, reader: &mut Reader<'_>) -> Result<MetaCommand, M
         }
         KIND_MOVED => {
             let group = GroupId(reader.u64()?);
-            MetaCommand::Moved { group, voters: decode_nodes(reader)? }
+            let voters = decode_nodes(reader)?;
+            MetaCommand::Moved { group, voters, as_of: Index(reader.u64()?) }
         }
         KIND_PART_CAUGHT_UP => {
             let name = reader.text()?.to_owned();

@@ -10,7 +10,7 @@
 //! Layout, in the forms of [`crate::codec`]:
 //!
 //! ```text
-//! placement:  initial, replicas, wanted: nodes, as in `member_form` | leader u64
+//! placement:  initial, replicas, wanted: nodes, as in `member_form` | leader u64 | as_of u64
 //! placements: list of group u64 | placement
 //! ```
 
@@ -21,7 +21,7 @@ use super::member_form::{decode_nodes, encode_nodes};
 use super::members::{FIRST_NODE, Member, MemberState, Members};
 use super::outcome::MetaOutcome;
 use crate::codec::{Malformed, Reader, Writer};
-use crate::ids::{GroupId, NodeId};
+use crate::ids::{GroupId, Index, NodeId};
 
 /// Fewest replicas that survive the loss of one. Two would need both to agree, so they would be
 /// less available than one.
@@ -36,10 +36,19 @@ pub struct Placement {
     pub initial: Vec<NodeId>,
     /// Voters as the owner last reported.
     pub replicas: Vec<NodeId>,
+    /// Entry of the group's own log as of which it did.
+    pub as_of: Index,
     /// Voters there shall be.
     pub wanted: Vec<NodeId>,
     /// Who shall own it.
     pub leader: NodeId,
+}
+
+/// Whether a stored placement says as of when its replicas are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Dated {
+    No,
+    Yes,
 }
 
 /// The placement of every group.
@@ -60,7 +69,8 @@ impl Placement {
     /// One that begins as it shall be.
     #[must_use]
     pub fn new(nodes: Vec<NodeId>, leader: NodeId) -> Placement {
-        Placement { initial: nodes.clone(), replicas: nodes.clone(), wanted: nodes, leader }
+        let (initial, replicas) = (nodes.clone(), nodes.clone());
+        Placement { initial, replicas, as_of: Index(0), wanted: nodes, leader }
     }
 
     /// Whether the node has a replica or shall have one.
@@ -126,12 +136,22 @@ impl Placements {
         }
     }
 
-    pub fn moved(&mut self, group: GroupId, voters: Vec<NodeId>, members: &Members) -> MetaOutcome {
+    pub fn moved(
+        &mut self,
+        group: GroupId,
+        voters: Vec<NodeId>,
+        as_of: Index,
+        members: &Members,
+    ) -> MetaOutcome {
         let voters = ascending(voters);
         // A report that was under way while its node was removed is about a time long past.
         let are_members = are_standing(&voters, members);
         match self.rows.get_mut(&group) {
-            Some(placement) if are_members && placement.replicas != voters => {
+            Some(placement) if are_members && placement.as_of < as_of => {
+                placement.as_of = as_of;
+                if placement.replicas == voters {
+                    return MetaOutcome::NothingToDo;
+                }
                 placement.replicas = voters;
                 MetaOutcome::Placed { group }
             }
@@ -147,16 +167,17 @@ impl Placements {
 
     pub fn encode(&self, writer: &mut Writer) {
         writer.count(self.rows.len());
-        for (group, Placement { initial, replicas, wanted, leader }) in &self.rows {
+        for (group, Placement { initial, replicas, as_of, wanted, leader }) in &self.rows {
             writer.u64(group.0);
             for nodes in [initial, replicas, wanted] {
                 encode_nodes(writer, nodes);
             }
             writer.u64(leader.0);
+            writer.u64(as_of.0);
         }
     }
 
-    pub fn decode(reader: &mut Reader<'_>) -> Result<Placements, Malformed> {
+    pub fn decode(reader: &mut Reader<'_>, dated: Dated) -> Result<Placements, Malformed> {
         let mut rows = BTreeMap::new();
         for _ in 0..reader.count(PLACEMENT_BYTES_MIN)? {
             let group = GroupId(reader.u64()?);
@@ -165,6 +186,10 @@ impl Placements {
                 replicas: decode_nodes(reader)?,
                 wanted: decode_nodes(reader)?,
                 leader: NodeId(reader.u64()?),
+                as_of: match dated {
+                    Dated::Yes => Index(reader.u64()?),
+                    Dated::No => Index(0),
+                },
             };
             if rows.insert(group, placement).is_some() {
                 return Err(Malformed::inconsistent(format!("{group} is placed twice")));
@@ -198,7 +223,7 @@ impl Placements {
             return Err(Malformed::inconsistent("a group is placed that is not there"));
         }
         let is_known = |node: NodeId| FIRST_NODE <= node && node.0 < members.next_id;
-        for (group, Placement { initial, replicas, wanted, leader }) in &self.rows {
+        for (group, Placement { initial, replicas, wanted, leader, .. }) in &self.rows {
             for nodes in [initial, replicas, wanted] {
                 let is_list = !nodes.is_empty() && nodes.is_sorted_by(|a, b| a < b);
                 if !is_list || !nodes.iter().all(|&node| is_known(node)) {

@@ -42,7 +42,7 @@ pub use machine::{CorruptCheckpoint, CorruptCommand, Machine};
 pub use members::Members;
 pub use message::InvalidMessage;
 pub use status::{Progress, Status};
-pub use steps::{Goal, Step, next_step};
+pub use steps::{Goal, Step, lets_go, next_step};
 
 use bytes::Bytes;
 

@@ -12,7 +12,7 @@ use super::config::LAG_ENTRIES_MAX;
 use super::effects::Role;
 use super::members::Members;
 use super::status::{Progress, Status};
-use crate::ids::{Index, NodeId};
+use crate::ids::{Index, NodeId, Term};
 
 /// What a group shall be.
 #[derive(Clone, Copy, Debug)]
@@ -76,6 +76,28 @@ pub fn next_step(
     ready(goal.leader).then_some(Step::Transfer(goal.leader))
 }
 
+/// Whether a node may throw its replica away, asked of the group's leader: the group has agreed to
+/// do without it, and it shall not come back. `term` is the newest the asking replica has seen: a
+/// leader of an older one may have been deposed by members of which the asker is one. A leader of
+/// the same or a newer term knows of everything the asker's vote or log was ever counted for.
+///
+/// The catalogue's word is not enough for this: it may be ahead of the group or behind it, and a
+/// voter that loses what it has promised to keep can lose it for everybody.
+#[must_use]
+pub fn lets_go(
+    goal: &Goal<'_>,
+    members: &Members,
+    settled: bool,
+    status: &Status,
+    asker: NodeId,
+    term: Term,
+) -> bool {
+    let leads = status.role == Role::Leader && term <= status.term;
+    let is_settled = settled && !status.changing;
+    let is_wanted = goal.voters.contains(&asker) || goal.learners.contains(&asker);
+    leads && is_settled && !is_wanted && !members.contains(asker)
+}
+
 /// Other voters, once those that are new have caught up and the rest can do without those that are
 /// away. A leader that stays no voter first hands over to one that does.
 fn promote(
@@ -116,7 +138,6 @@ fn is_caught_up(node: NodeId, progress: &[Progress], status: &Status) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ids::Term;
 
     const END: Index = Index(1_000);
 
@@ -216,5 +237,25 @@ mod tests {
         assert_eq!(step(true, Status { changing: true, ..status(1) }), None);
         assert_eq!(step(true, Status { role: Role::Follower, ..status(1) }), None);
         assert!(step(true, status(1)).is_some());
+    }
+
+    #[test]
+    fn who_is_out_of_the_group_may_go() {
+        let voters = nodes(&[1, 2, 3]);
+        let goal = Goal { voters: &voters, learners: &[], leader: NodeId(1) };
+        let out = Members::of_voters(voters.clone());
+        let learning = Members::new(voters.clone(), nodes(&[4]));
+        let asks = |members: &Members, settled, status: Status, node, term| {
+            lets_go(&goal, members, settled, &status, NodeId(node), Term(term))
+        };
+        assert!(asks(&out, true, status(1), 4, 3));
+        assert!(asks(&out, true, status(1), 4, 2), "it has not heard of this leader");
+        assert!(!asks(&out, true, status(1), 4, 4), "this leader was deposed");
+        assert!(!asks(&learning, true, status(1), 4, 3), "it is a member");
+        assert!(!asks(&out, true, status(1), 2, 3), "it is a voter");
+        assert!(!asks(&Members::of_voters(nodes(&[1, 2])), true, status(1), 3, 3), "it comes back");
+        assert!(!asks(&out, false, status(1), 4, 3), "two sets of voters decide");
+        assert!(!asks(&out, true, Status { changing: true, ..status(1) }, 4, 3));
+        assert!(!asks(&out, true, Status { role: Role::Follower, ..status(1) }, 4, 3));
     }
 }

@@ -308,8 +308,14 @@ proptest! {
         let now = meta.checkpoint();
         let placements = meta.placements().len();
         // No partition that caught up; then next id, version and no member; then each placement
-        // with three lists of one node and its owner.
-        let later = 4 + (8 + 4 + 4) + 4 + placements * (8 + 3 * (4 + 8) + 8);
+        // with three lists of one node, its owner and as of when that is.
+        let placement = 8 + 3 * (4 + 8) + 8 + 8;
+        let later = 4 + (8 + 4 + 4) + 4 + placements * placement;
+        let (rest, placed) = now.split_at(now.len() - placements * placement);
+        let undated = placed.chunks(placement).flat_map(|row| &row[..placement - 8]);
+        let mut third: Vec<u8> = rest.iter().chain(undated).copied().collect();
+        third[0] = 3;
+        assert_eq!(Meta::restore(&third).as_ref(), Ok(&meta));
         let mut former = now[..now.len() - later].to_vec();
         former[0] = 2;
         assert_eq!(Meta::restore(&former).as_ref(), Ok(&meta));

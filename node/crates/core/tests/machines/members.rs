@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use alluvium_core::ids::{GroupId, NodeId};
+use alluvium_core::ids::{GroupId, Index, NodeId};
 use alluvium_core::meta::{
     Addresses, Locality, Member, MemberState, Meta, MetaCommand, check_member,
 };
@@ -65,8 +65,8 @@ pub fn cluster_commands() -> impl Strategy<Value = MetaCommand> {
             .prop_map(|(node, alive, at)| MetaCommand::SetAlive { node, alive, at }),
         6 => (groups(), vec(nodes(), 0..4), nodes())
             .prop_map(|(group, wanted, leader)| MetaCommand::Place { group, wanted, leader }),
-        4 => (groups(), vec(nodes(), 0..4))
-            .prop_map(|(group, voters)| MetaCommand::Moved { group, voters }),
+        4 => (groups(), vec(nodes(), 0..4), (0..9_u64).prop_map(Index))
+            .prop_map(|(group, voters, as_of)| MetaCommand::Moved { group, voters, as_of }),
         1 => (0..4_u32).prop_map(|version| MetaCommand::RaiseVersion { version }),
     ]
 }

@@ -19,7 +19,7 @@
 //! state NODE active|draining|leaving|removed [at=TIME]
 //! alive NODE BOOL [at=TIME]
 //! place GROUP NODES… leader=NODE
-//! moved GROUP NODES…
+//! moved GROUP NODES… [as_of=INDEX]   of the group's own log, 1 if not given
 //! raise VERSION                of the cluster
 //! show                         streams, views and producers
 //! cluster                      members, placements and the version
@@ -40,7 +40,7 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
-use alluvium_core::ids::{GroupId, NodeId, PartitionNumber, ProducerId, StreamId, ViewId};
+use alluvium_core::ids::{GroupId, Index, NodeId, PartitionNumber, ProducerId, StreamId, ViewId};
 use alluvium_core::meta::{
     Addresses, Locality, Member, MemberState, Meta, MetaCommand, MetaOutcome, NodeReport,
     check_name, check_producer_name, check_view, plan,
@@ -141,7 +141,8 @@ impl MetaRunner {
         let placements = self.driven.machine.placements().clone();
         for (group, placement) in placements {
             if !placement.is_settled() {
-                let moved = MetaCommand::Moved { group, voters: placement.wanted };
+                let as_of = placement.as_of.next();
+                let moved = MetaCommand::Moved { group, voters: placement.wanted, as_of };
                 self.apply(&moved.encode())?;
             }
         }
@@ -233,7 +234,8 @@ fn cluster_command(
         }
         "moved" => {
             let group = GroupId(numbered(args, "GROUP")?);
-            MetaCommand::Moved { group, voters: nodes(args)? }
+            let as_of = Index(number(args.take_key("as_of"), 1)?);
+            MetaCommand::Moved { group, voters: nodes(args)?, as_of }
         }
         "raise" => MetaCommand::RaiseVersion { version: numbered(args, "VERSION")? },
         name => return Err(format!("unknown command {name}").into()),

@@ -207,7 +207,9 @@ impl Cluster {
                 continue;
             };
             self.moving.remove(&group);
-            let moved = self.apply(&MetaCommand::Moved { group, voters: placement.wanted });
+            let as_of = placement.as_of.next();
+            let voters = placement.wanted;
+            let moved = self.apply(&MetaCommand::Moved { group, voters, as_of });
             assert_eq!(moved, MetaOutcome::Placed { group });
             happened = true;
         }
