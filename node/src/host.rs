@@ -2,6 +2,7 @@
 
 pub mod cluster;
 mod door;
+mod parts;
 mod pin;
 mod views;
 

@@ -4,10 +4,10 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
 
-use alluvium_core::ids::{GroupId, NodeId, RequestId};
+use alluvium_core::ids::{GroupId, NodeId, RequestId, Term};
 use alluvium_core::replica::{
     Applied, Checkpoint, Envelope, Fetch, Goal, Input, LogPosition, Machine, Members, Persisted,
-    Progress, Replica, Reply, Role, Status, Step, next_step,
+    Progress, Replica, Reply, Role, Status, Step, lets_go, next_step,
 };
 use alluvium_store::{LogWriter, SubmitError, WriteTask};
 
@@ -167,6 +167,11 @@ impl<M: Machine> ReplicaShell<M> {
             Step::Transfer(to) => Some(Input::TransferLeader { to }),
             Step::Done => None,
         }
+    }
+
+    /// Whether a node may throw its replica away.
+    pub fn lets_go(&self, goal: &Goal<'_>, asker: NodeId, term: Term) -> bool {
+        lets_go(goal, &self.members(), self.is_settled(), &self.status(), asker, term)
     }
 
     /// The voter to hand leadership to: the one that lacks the least of the log.

@@ -3,6 +3,7 @@
 
 mod append;
 mod handle;
+mod leave;
 mod place;
 mod seal;
 
@@ -10,7 +11,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix::{Actor, ActorContext, Context, Handler, Message};
+use actix::{Actor, ActorContext, Addr, Context, Handler, Message};
 use alluvium_core::ids::{
     Epoch, GroupId, Index, NodeId, Offset, PartitionNumber, ProducerId, RequestId,
 };
@@ -23,11 +24,13 @@ use tokio::sync::{oneshot, watch};
 
 pub use append::{Append, Origin, Permit};
 pub use handle::{PartitionHandle, Serving};
+pub use leave::LetGo;
 pub use seal::{SealLimits, Sealed};
 
 use crate::actors::effects::{ReplicaShell, Stepped};
 use crate::actors::inbox::{CutOff, Deliver, StepDown};
 use crate::actors::meta::MetaLink;
+use crate::actors::supervisor::Supervisor;
 use crate::actors::ticker::Tick;
 use crate::clock;
 use crate::grpc::peer::Peers;
@@ -158,6 +161,8 @@ pub struct PartitionParts {
     pub limits: SealLimits,
     /// Counters.
     pub metrics: Arc<Metrics>,
+    /// Told when the group does without this replica.
+    pub released: Addr<Supervisor>,
 }
 
 /// See the module.
@@ -170,6 +175,8 @@ pub struct PartitionActor {
     forwarder: Arc<Forwarder>,
     peers: Arc<Peers>,
     place: place::Place,
+    leaving: leave::Leaving,
+    released: Addr<Supervisor>,
     shell: ReplicaShell<Partition>,
     log: Arc<PartitionLog>,
     sealing: seal::Sealing,
@@ -206,6 +213,8 @@ impl PartitionActor {
             forwarder: parts.forwarder,
             peers: parts.peers,
             place: place::Place::new(parts.meta, parts.files),
+            leaving: leave::Leaving::default(),
+            released: parts.released,
             shell: parts.shell,
             log: parts.log,
             sealing: seal::Sealing::new(parts.segments, parts.store, parts.limits),
@@ -338,6 +347,10 @@ impl Handler<Tick> for PartitionActor {
     type Result = ();
 
     fn handle(&mut self, _tick: Tick, ctx: &mut Self::Context) {
+        self.leave_when_due(ctx);
+        if self.leaving.is_silent() {
+            return;
+        }
         self.step(Input::Tick, ctx);
         self.keep_place(ctx);
         if self.shell.leads() {
@@ -351,6 +364,9 @@ impl Handler<Deliver> for PartitionActor {
     type Result = ();
 
     fn handle(&mut self, Deliver(envelope): Deliver, ctx: &mut Self::Context) {
+        if self.leaving.is_silent() {
+            return;
+        }
         self.step(Input::Message(envelope), ctx);
     }
 }

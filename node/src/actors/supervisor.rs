@@ -2,7 +2,7 @@
 
 mod views;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
@@ -32,7 +32,7 @@ use crate::ingest::Forwarder;
 use crate::streams::{ServedStream, Streams};
 use crate::telemetry::Metrics;
 
-pub use views::{CaughtUp, RunningViews, StopViews, ViewThread};
+pub use views::{CaughtUp, ELSEWHERE, RunningViews, StopViews, ViewThread};
 
 /// How often the catalogue is told of parts of views that have caught up, until it says so itself.
 const TELL_AGAIN: Duration = Duration::from_secs(2);
@@ -80,7 +80,24 @@ pub struct Supervisor {
     pub views: RunningViews,
     /// Its own address, once it runs.
     pub own: Option<Addr<Supervisor>>,
+    /// What is on this node's disk, whether the catalogue wants it here or not.
+    pub held: Held,
 }
+
+/// The groups of which this node has something on disk, and what was last asked for.
+#[derive(Debug, Default)]
+pub struct Held {
+    groups: BTreeSet<GroupId>,
+    /// Those of them whose leader has let this node go.
+    released: BTreeSet<GroupId>,
+    streams: Vec<Arc<Stream>>,
+    views: Vec<ViewEntry>,
+}
+
+/// A group does without the replica of this node.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "()")]
+pub struct Released(pub GroupId);
 
 /// Why a partition was not started; the others are.
 #[derive(Debug, thiserror::Error)]
@@ -107,6 +124,11 @@ impl Handler<Reconcile> for Supervisor {
     type Result = ();
 
     fn handle(&mut self, reconcile: Reconcile, ctx: &mut Self::Context) {
+        if reconcile.ready.is_some() {
+            self.look_at_disk(&reconcile.streams);
+        }
+        self.held.streams.clone_from(&reconcile.streams);
+        self.held.views.clone_from(&reconcile.views);
         let gone = self.gone(&reconcile.streams);
         let gone_views = self.views.take_gone(&reconcile.views);
         let left_parts = self.take_parts_of(&gone);
@@ -131,9 +153,24 @@ impl Handler<Reconcile> for Supervisor {
     }
 }
 
+impl Handler<Released> for Supervisor {
+    type Result = ();
+
+    fn handle(&mut self, Released(group): Released, ctx: &mut Self::Context) {
+        // It may have come back: what the catalogue says by now counts.
+        if self.ways.cluster.hosts(group) {
+            return;
+        }
+        self.held.released.insert(group);
+        let (streams, views) = (self.held.streams.clone(), self.held.views.clone());
+        let again = Reconcile { streams, views, then: None, ready: None };
+        Handler::<Reconcile>::handle(self, again, ctx);
+    }
+}
+
 impl Supervisor {
-    /// Partitions that run here and shall not any more: their stream was dropped, or they live
-    /// elsewhere by now.
+    /// Partitions that run here and shall not any more: their stream was dropped, or their group
+    /// does without this node.
     fn gone(&self, wanted: &[Arc<Stream>]) -> Vec<Arc<PartitionHandle>> {
         let mut gone = Vec::new();
         for served in self.streams.all().values() {
@@ -149,12 +186,13 @@ impl Supervisor {
         gone
     }
 
-    /// Whether a replica of the group is on this node or shall be.
+    /// Whether a replica of the group runs on this node: it shall, or it may not go yet.
     fn hosts(&self, group: GroupId) -> bool {
-        self.ways.cluster.hosts(group)
+        !self.held.released.contains(&group)
+            && (self.held.groups.contains(&group) || self.ways.cluster.hosts(group))
     }
 
-    fn remove(&self, gone: &[Arc<PartitionHandle>]) {
+    fn remove(&mut self, gone: &[Arc<PartitionHandle>]) {
         for partition in gone {
             self.inbox.close(partition.group);
             // Whoever owns it, it is not this node.
@@ -162,6 +200,8 @@ impl Supervisor {
             if let Err(error) = self.store.remove_group(partition.group) {
                 tracing::error!(%error, group = %partition.group, "remove a partition");
             }
+            self.held.groups.remove(&partition.group);
+            self.held.released.remove(&partition.group);
         }
     }
 
@@ -178,7 +218,6 @@ impl Supervisor {
             served.insert(name, serving);
         }
         if reconcile.ready.is_some() {
-            self.remove_strangers(&reconcile.streams);
             self.remove_strange_views(&reconcile.views);
         }
         self.streams.publish(served);
@@ -192,8 +231,9 @@ impl Supervisor {
         }
     }
 
-    /// Groups on disk that no stream has: their stream was dropped just before a crash.
-    fn remove_strangers(&self, streams: &[Arc<Stream>]) {
+    /// Groups on disk: those that no stream has go, since their stream was dropped just before a
+    /// crash. The catalogue holds everything that was agreed when it is asked for the first time.
+    fn look_at_disk(&mut self, streams: &[Arc<Stream>]) {
         let groups = match self.store.groups() {
             Ok(groups) => groups,
             Err(error) => {
@@ -202,9 +242,11 @@ impl Supervisor {
             }
         };
         for group in groups {
-            let known = group == GroupId::META
-                || streams.iter().any(|s| s.groups.contains(&group)) && self.hosts(group);
-            if known {
+            if group == GroupId::META {
+                continue;
+            }
+            if streams.iter().any(|stream| stream.groups.contains(&group)) {
+                self.held.groups.insert(group);
                 continue;
             }
             tracing::info!(%group, "remove what is left of a partition");
@@ -222,7 +264,11 @@ impl Supervisor {
         })
     }
 
-    fn start_stream(&self, stream: &Arc<Stream>, kept: Option<&Arc<ServedStream>>) -> ServedStream {
+    fn start_stream(
+        &mut self,
+        stream: &Arc<Stream>,
+        kept: Option<&Arc<ServedStream>>,
+    ) -> ServedStream {
         let log_schema = alluvium_views::columns::log_schema(&stream.definition.schema);
         let mut partitions = Vec::with_capacity(stream.groups.len());
         for (number, group) in stream.partitions() {
@@ -255,12 +301,13 @@ impl Supervisor {
     }
 
     fn serve_partition(
-        &self,
+        &mut self,
         stream: &Arc<Stream>,
         number: PartitionNumber,
         group: GroupId,
         forwarder: &Arc<Forwarder>,
     ) -> Serving {
+        self.held.groups.insert(group);
         match self.start_partition(stream, number, group, forwarder) {
             Ok(serving) => serving,
             Err(error) => {
@@ -313,6 +360,7 @@ impl Supervisor {
             store: self.store.metrics(),
             limits: self.limits,
             metrics: self.metrics.clone(),
+            released: self.own.clone().expect("partitions are started by an actor that runs"),
         };
         let addr =
             PartitionActor::start_in_arbiter(&self.arbiter, move |ctx| parts.into_actor(ctx));
@@ -385,6 +433,7 @@ struct Parts {
     store: Arc<StoreMetrics>,
     limits: SealLimits,
     metrics: Arc<Metrics>,
+    released: Addr<Supervisor>,
 }
 
 impl Parts {
@@ -408,6 +457,7 @@ impl Parts {
             store: self.store,
             limits: self.limits,
             metrics: self.metrics,
+            released: self.released,
         })
     }
 }

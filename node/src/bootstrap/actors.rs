@@ -23,7 +23,7 @@ use crate::actors::inbox::Inbox;
 use crate::actors::meta::{MetaActor, MetaHandle, MetaLink, MetaParts};
 use crate::actors::partition::SealLimits;
 use crate::actors::supervisor::{
-    RunningViews, StopViews, Supervisor, ViewThread, load_group, replica_config,
+    Held, RunningViews, StopViews, Supervisor, ViewThread, load_group, replica_config,
 };
 use crate::actors::ticker::{Follow, Ticker};
 use crate::clock::{self, Stopwatch};
@@ -156,6 +156,7 @@ impl Starting<'_> {
             metrics: metrics.clone(),
             views: RunningViews::new(compiler.clone(), views.clone(), view_threads()),
             own: None,
+            held: Held::default(),
         };
         let supervisor = supervisor.start();
         // The first node began the meta group alone, here or wherever the cluster began.
@@ -185,6 +186,7 @@ impl Starting<'_> {
             inbox,
             meta: meta.clone(),
             streams: open,
+            views: views.clone(),
             snapshots: Arc::new(Snapshots::new(store.clone())),
         });
         Ok(Parts { cluster, peers, streams, views, metrics, compiler, supervisor, meta })

@@ -15,12 +15,12 @@ use arc_swap::ArcSwap;
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
 use async_trait::async_trait;
-use futures::future::select_all;
 
 use self::gate::Gates;
+use super::parts::{self, Changed, Gathered, PartError, Place, Tries};
 use crate::grpc::view::{DoorError, Finish, GroupsChanged, GroupsRead, ViewDoor, ViewGroups, Wait};
 use crate::streams::Streams;
-use crate::views::{Condition, ServedView, ViewPart, ViewReadError, Views};
+use crate::views::{ServedView, Views};
 
 /// So many groups are looked up at once without leaving the thread: that takes less time than to
 /// find another one.
@@ -82,16 +82,23 @@ impl NodeDoor {
         Ok(Arc::new(view))
     }
 
-    /// A life of a view with its parts, if all of them run.
-    fn running(&self, view: &ViewGroups) -> Result<(Arc<ServedView>, Parts), DoorError> {
-        let ended = || DoorError::Ended { view: view.name.clone() };
+    /// A life of a view with the places of its parts.
+    fn running(&self, view: &ViewGroups) -> Result<(Arc<ServedView>, Vec<Place>), PartError> {
+        let ended = || HostError::Unavailable { reason: format!("view \"{}\" is gone", view.name) };
         let served = self.views.life(view.id).ok_or_else(ended)?;
-        let parts = served.parts.iter().map(|part| match part {
-            Ok(part) => Ok(Arc::clone(part)),
-            Err(reason) => Err(unavailable(&view.name, reason)),
-        });
-        let parts = parts.collect::<Result<Vec<_>, _>>()?;
-        Ok((served, parts))
+        let name = &view.stream.definition.name;
+        let stream = self.streams.get(name).filter(|s| s.stream.id == view.stream.id);
+        let stream = stream.ok_or_else(ended)?;
+        let places = parts::places(&served, &stream)?;
+        Ok((served, places))
+    }
+
+    /// Fails where the life that was asked for is not served any more.
+    fn check_life(&self, view: &ViewGroups) -> Result<(), DoorError> {
+        match self.views.life(view.id) {
+            Some(_) => Ok(()),
+            None => Err(DoorError::Ended { view: view.name.clone() }),
+        }
     }
 
     /// What an answer must reflect at least.
@@ -120,29 +127,50 @@ impl NodeDoor {
     async fn look(
         &self,
         view: &ViewGroups,
-        (served, parts): &(Arc<ServedView>, Parts),
+        ends: &Frontier,
         keys: &Keys,
-    ) -> Result<GroupsRead, DoorError> {
-        let disjoint = maintained(served)?.1.disjoint;
-        let (definition, parts) = (Arc::clone(&view.definition), parts.clone());
-        let (name, keys) = (view.name.clone(), keys.clone());
+    ) -> Result<GroupsRead, PartError> {
+        let (served, places) = self.running(view)?;
+        let disjoint = matches!(maintained(&served), Ok((_, maintained)) if maintained.disjoint);
+        let definition = Arc::clone(&view.definition);
+        let merge = if disjoint { Merge::disjoint(definition) } else { Merge::new(definition) };
+        let merge = merge.map_err(|error| HostError::Invalid { reason: error.to_string() })?;
         let is_short = matches!(&keys, Keys::These(keys) if keys.len() <= KEYS_AT_ONCE);
-        let read = move || {
-            let merge = if disjoint { Merge::disjoint(definition) } else { Merge::new(definition) };
-            let mut merge = merge.map_err(|error| invalid(&error))?;
-            let mut frontier = Frontier::default();
-            for part in &parts {
-                let next = part.read(&keys, &mut merge).map_err(|e| read_error(&name, &e))?;
-                frontier.0.insert(part.partition(), next);
-            }
-            let groups = merge.finish().map_err(|error| invalid(&error))?;
-            Ok(GroupsRead { groups, frontier, watermark: watermark(&parts) })
-        };
-        if is_short { read() } else { blocking(read).await }
+        let ends: Vec<Offset> =
+            places.iter().map(|place| offset(ends, place.partition())).collect();
+        let Gathered { groups, frontier, watermark } =
+            parts::gather(&places, &ends, merge, keys, is_short).await?;
+        // A part that was opened again meanwhile is behind until it has folded again.
+        let mut reached = frontier.0.values().zip(&ends);
+        if !reached.all(|(next, end)| end <= next) {
+            let reason = format!("view \"{}\" is behind; try again", view.name);
+            return Err(PartError::Moved { reason });
+        }
+        let groups = groups.finish();
+        let groups = groups.map_err(|error| HostError::Invalid { reason: error.to_string() })?;
+        Ok(GroupsRead { groups, frontier, watermark })
     }
 }
 
-type Parts = Vec<Arc<ViewPart>>;
+impl NodeDoor {
+    /// Waits until a part has something new; what all of them have.
+    async fn look_for_changes(
+        &self,
+        view: &ViewGroups,
+        since: &Frontier,
+        groups_max: usize,
+    ) -> Result<Vec<Changed>, PartError> {
+        let (_, places) = self.running(view)?;
+        parts::ahead(&places, |partition| offset(since, partition)).await?;
+        let changed = places.into_iter().map(|place| {
+            // After a restart a part folds again what the caller has already: until then, what it
+            // holds is older than what was sent.
+            let since = offset(since, place.partition());
+            parts::changed(place, since, groups_max, Arc::clone(&view.definition))
+        });
+        futures::future::try_join_all(changed).await
+    }
+}
 
 #[async_trait]
 impl ViewDoor for NodeDoor {
@@ -169,15 +197,14 @@ impl ViewDoor for NodeDoor {
         wait: &Wait,
         keys: Keys,
     ) -> Result<GroupsRead, DoorError> {
-        let running = self.running(view)?;
         let ends = self.ends(view, wait).await?;
+        let mut tries = Tries::default();
         loop {
-            reach(view, &running.1, &ends).await?;
-            let read = self.look(view, &running, &keys).await?;
-            // A part that was opened again meanwhile is behind until it has folded again.
-            let mut reached = read.frontier.0.iter();
-            if reached.all(|(partition, next)| offset(&ends, *partition) <= *next) {
-                return Ok(read);
+            let read = self.look(view, &ends, &keys).await;
+            self.check_life(view)?;
+            match read {
+                Ok(read) => return Ok(read),
+                Err(error) => tries.after(error).await?,
             }
         }
     }
@@ -188,37 +215,26 @@ impl ViewDoor for NodeDoor {
         since: &Frontier,
         groups_max: usize,
     ) -> Result<GroupsChanged, DoorError> {
-        let (_, parts) = self.running(view)?;
-        // After a restart they fold again what the caller has already: until then, what they hold
-        // is older than what was sent.
-        reach(view, &parts, since).await?;
-        ahead(view, &parts, since).await?;
-        // Looked at before the groups: what is said to be final must be in them.
-        let watermark = watermark(&parts);
-        let definition = Arc::clone(&view.definition);
-        let (name, start) = (view.name.clone(), since.clone());
-        let found = blocking(move || {
-            let mut found = Vec::with_capacity(parts.len());
-            for part in &parts {
-                let mut merge =
-                    Merge::new(Arc::clone(&definition)).map_err(|error| invalid(&error))?;
-                let start = offset(&start, part.partition());
-                let changes = part.changed(start, groups_max, &mut merge);
-                let changes = changes.map_err(|error| read_error(&name, &error))?;
-                if start < changes.removed_from {
-                    return Err(DoorError::Forgotten { view: name });
-                }
-                let groups = merge.finish().map_err(|error| invalid(&error))?;
-                found.push((part.partition(), changes, groups));
+        let mut tries = Tries::default();
+        let found = loop {
+            let found = self.look_for_changes(view, since, groups_max).await;
+            self.check_life(view)?;
+            match found {
+                Ok(found) => break found,
+                Err(error) => tries.after(error).await?,
             }
-            Ok(found)
-        });
+        };
         let mut frontier = Frontier::default();
-        let (mut keys, mut removed) = (Vec::new(), Vec::new());
-        for (partition, changes, groups) in found.await? {
+        let (mut keys, mut removed, mut watermark) = (Vec::new(), Vec::new(), None);
+        for Changed { partition, changes, groups, watermark: time } in found {
+            let start = offset(since, partition);
+            if start < changes.removed_from {
+                return Err(DoorError::Forgotten { view: view.name.clone() });
+            }
             // A partition that is not as far as the caller was has nothing new.
-            frontier.0.insert(partition, changes.next.max(offset(since, partition)));
+            frontier.0.insert(partition, changes.next.max(start));
             removed.extend(changes.removed);
+            watermark = [watermark, time].into_iter().flatten().min();
             for groups in &groups {
                 keys.extend(keys_of(view, groups)?);
             }
@@ -244,42 +260,6 @@ impl ViewDoor for NodeDoor {
     }
 }
 
-/// Waits until each part has folded everything before these offsets.
-async fn reach(view: &ViewGroups, parts: &Parts, ends: &Frontier) -> Result<(), DoorError> {
-    for part in parts {
-        let end = offset(ends, part.partition());
-        part.reach(end).await.map_err(|error| read_error(&view.name, &error))?;
-    }
-    Ok(())
-}
-
-/// Waits until a part has folded more than `since`.
-async fn ahead(view: &ViewGroups, parts: &Parts, since: &Frontier) -> Result<(), DoorError> {
-    let mut watches: Vec<_> = parts.iter().map(|part| part.watch()).collect();
-    loop {
-        for (part, watch) in parts.iter().zip(&mut watches) {
-            let status = watch.borrow_and_update();
-            if status.condition == Condition::Stopped {
-                return Err(DoorError::Ended { view: view.name.clone() });
-            }
-            if offset(since, part.partition()) < status.next {
-                return Ok(());
-            }
-        }
-        if watches.is_empty() {
-            return Err(DoorError::Ended { view: view.name.clone() });
-        }
-        let changed = watches.iter_mut().map(|watch| Box::pin(watch.changed()));
-        let (changed, ..) = select_all(changed).await;
-        changed.map_err(|_| DoorError::Ended { view: view.name.clone() })?;
-    }
-}
-
-/// The lowest of the parts that have one: a partition without events holds nobody back.
-fn watermark(parts: &Parts) -> Option<i64> {
-    parts.iter().filter_map(|part| part.progress().watermark).min()
-}
-
 fn offset(frontier: &Frontier, partition: PartitionNumber) -> Offset {
     frontier.0.get(&partition).copied().unwrap_or_default()
 }
@@ -287,14 +267,6 @@ fn offset(frontier: &Frontier, partition: PartitionNumber) -> Offset {
 fn keys_of(view: &ViewGroups, groups: &RecordBatch) -> Result<Vec<Vec<u8>>, DoorError> {
     let computed = |reason| DoorError::Computed { view: view.name.clone(), reason };
     view.keys_of(groups).map_err(computed)
-}
-
-/// Runs what may read files.
-async fn blocking<T: Send + 'static>(
-    read: impl FnOnce() -> Result<T, DoorError> + Send + 'static,
-) -> Result<T, DoorError> {
-    let done = tokio::task::spawn_blocking(read).await;
-    done.map_err(|error| HostError::Unavailable { reason: error.to_string() })?
 }
 
 fn maintained(served: &ServedView) -> Result<(&Arc<CompiledView>, &Maintained), DoorError> {
@@ -315,13 +287,4 @@ fn unavailable(name: &str, reason: &str) -> DoorError {
 
 fn invalid(error: &dyn std::fmt::Display) -> DoorError {
     HostError::Invalid { reason: error.to_string() }.into()
-}
-
-fn read_error(name: &str, error: &ViewReadError) -> DoorError {
-    match error {
-        ViewReadError::Stopped { .. } => DoorError::Ended { view: name.into() },
-        ViewReadError::Parked { .. } | ViewReadError::Damaged { .. } => {
-            HostError::Unavailable { reason: error.to_string() }.into()
-        }
-    }
 }

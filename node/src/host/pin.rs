@@ -12,7 +12,7 @@ use alluvium_store::{PartitionView, Segment};
 use alluvium_views::{columns, rows};
 
 use super::read_error;
-use crate::actors::partition::{PartitionHandle, ReadError, Serving};
+use crate::actors::partition::{PartitionHandle, ReadError};
 use crate::streams::ServedStream;
 
 /// Why a partition was not pinned.
@@ -63,11 +63,10 @@ pub(super) async fn pin(
     handle: &Arc<PartitionHandle>,
     freshness: &Freshness,
 ) -> Result<PartitionPin, PinError> {
-    match &handle.serving {
-        Serving::Elsewhere => pin_elsewhere(served, handle, freshness).await,
-        Serving::Running { .. } | Serving::Damaged { .. } => {
-            pin_here(served, handle, freshness).await
-        }
+    if handle.is_here() {
+        pin_here(served, handle, freshness).await
+    } else {
+        pin_elsewhere(served, handle, freshness).await
     }
 }
 
@@ -104,7 +103,7 @@ async fn pin_here(
 }
 
 /// A partition, as fresh as asked: who names how far an answer must go needs no owner.
-async fn read_one(
+pub(super) async fn read_one(
     stream: &Stream,
     partition: &PartitionHandle,
     freshness: &Freshness,
@@ -115,19 +114,12 @@ async fn read_one(
     }
 }
 
-/// Every partition, as fresh as asked.
-pub(super) async fn read_all(
-    served: &ServedStream,
-    freshness: &Freshness,
-) -> Result<Vec<Arc<PartitionView>>, HostError> {
-    let partitions = served.partitions.iter();
-    let reads = partitions.map(|partition| read_one(&served.stream, partition, freshness));
-    let views = futures::future::try_join_all(reads).await;
-    views.map_err(|error| read_error(served, &error))
-}
-
 /// How far an answer must go in one partition, where the question says.
-fn asked_of(stream: &Stream, partition: PartitionNumber, freshness: &Freshness) -> Option<Offset> {
+pub(super) fn asked_of(
+    stream: &Stream,
+    partition: PartitionNumber,
+    freshness: &Freshness,
+) -> Option<Offset> {
     let frontiers = match freshness {
         Freshness::Linearizable => return None,
         Freshness::AtLeast(frontiers) | Freshness::AsOf(frontiers) => frontiers,

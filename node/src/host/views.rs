@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use alluvium_core::ids::{Offset, PartitionNumber};
 use alluvium_core::meta::MetaCommand;
-use alluvium_core::stream::Frontier;
 use alluvium_core::time::Time;
 use alluvium_core::view::{View, ViewDefinition};
 use alluvium_query::host::{
@@ -15,10 +14,10 @@ use alluvium_query::views::Maintained;
 use alluvium_views::fold::{Keys, Merge};
 
 use super::NodeHost;
-use super::pin::{cut_of, read_all};
+use super::parts::{self, Gathered, PartError, Tries};
 use crate::clock;
 use crate::streams::ServedStream;
-use crate::views::{Audited, Condition, ServedView, ViewPart, ViewReadError};
+use crate::views::{Condition, ServedView, ViewPart};
 
 /// Quarantined events shown of one view: the newest.
 const QUARANTINE_ROWS_MAX: usize = 1_000;
@@ -64,60 +63,71 @@ impl NodeHost {
         freshness: &Freshness,
         keys: Keys,
     ) -> Result<ViewRead, HostError> {
-        let served = self.served_view(view)?;
-        let (maintained, parts) = running(&served)?;
-        self.wait_for(maintained, &parts, freshness).await?;
-        let definition = Arc::clone(&maintained.definition);
-        let disjoint = maintained.disjoint;
-        let read = move || read(&definition, disjoint, &parts, &keys);
-        // Groups that left memory are read from files.
-        let read = tokio::task::spawn_blocking(read).await;
-        read.map_err(unavailable)?
-    }
-
-    /// Waits until each part has folded what was asked for.
-    async fn wait_for(
-        &self,
-        maintained: &Maintained,
-        parts: &[Arc<ViewPart>],
-        freshness: &Freshness,
-    ) -> Result<(), HostError> {
-        let stream = &maintained.stream;
-        let served = self.served(stream)?;
-        let views = read_all(&served, freshness).await?;
-        for ((handle, view), part) in served.partitions.iter().zip(&views).zip(parts) {
-            let end = cut_of(stream, handle.number, (view.start, view.end), freshness)?;
-            part.reach(end).await.map_err(view_error)?;
-            if matches!(freshness, Freshness::AsOf(_)) && part.status().next != end {
-                return Err(as_of_error(part, end));
+        let mut tries = Tries::default();
+        loop {
+            match self.look(view, freshness, &keys).await {
+                Ok(read) => return Ok(read),
+                Err(error) => tries.after(error).await?,
             }
         }
-        Ok(())
+    }
+
+    async fn look(
+        &self,
+        view: &View,
+        freshness: &Freshness,
+        keys: &Keys,
+    ) -> Result<ViewRead, PartError> {
+        let served = self.served_view(view)?;
+        let maintained = maintained(&served)?;
+        let stream = self.served(&maintained.stream)?;
+        let places = parts::places(&served, &stream)?;
+        let ends = parts::ends(&stream, freshness).await?;
+        let definition = Arc::clone(&maintained.definition);
+        let merge =
+            if maintained.disjoint { Merge::disjoint(definition) } else { Merge::new(definition) };
+        let merge = merge.map_err(finish_error)?;
+        let Gathered { groups, frontier, .. } =
+            parts::gather(&places, &ends, merge, keys, false).await?;
+        for (place, end) in places.iter().zip(&ends) {
+            let next = frontier.0.get(&place.partition()).copied().unwrap_or_default();
+            if next < *end {
+                // It was opened again meanwhile, and folds anew.
+                let reason = format!("view \"{}\" is behind; try again", view.definition.name);
+                return Err(PartError::Moved { reason });
+            }
+            let passed = matches!(freshness, Freshness::AsOf(_)) && next != *end;
+            if passed {
+                return Err(as_of_error(&view.definition.name, place.partition(), *end).into());
+            }
+        }
+        let batches = tokio::task::spawn_blocking(move || groups.finish()).await;
+        let batches = batches.map_err(unavailable)?.map_err(finish_error)?;
+        Ok(ViewRead { batches, frontier })
     }
 
     pub(super) async fn audit(&self, view: &View) -> Result<Vec<ViewPartition>, HostError> {
-        let served = self.served_view(view)?;
-        let (maintained, parts) = running(&served)?;
-        self.wait_for(maintained, &parts, &Freshness::Linearizable).await?;
-        let mut partitions = Vec::with_capacity(parts.len());
-        for part in parts {
-            let quarantined = self.quarantined(view, part.partition())?;
-            let audited = tokio::task::spawn_blocking(move || audit_part(&part)).await;
-            let audited = audited.map_err(unavailable)??;
-            partitions.push(ViewPartition { quarantined, ..audited });
+        let mut tries = Tries::default();
+        loop {
+            match self.audit_parts(view).await {
+                Ok(audited) => return Ok(audited),
+                Err(error) => tries.after(error).await?,
+            }
         }
-        Ok(partitions)
     }
 
-    /// Offsets of the events that a view set aside in one partition.
-    fn quarantined(
-        &self,
-        view: &View,
-        partition: PartitionNumber,
-    ) -> Result<Vec<Offset>, HostError> {
-        let rows = self.store.views().quarantine(view.id, usize::MAX).map_err(unavailable)?;
-        let rows = rows.into_iter().filter(|row| row.place.partition == partition);
-        Ok(rows.map(|row| row.event.offset).collect())
+    async fn audit_parts(&self, view: &View) -> Result<Vec<ViewPartition>, PartError> {
+        let served = self.served_view(view)?;
+        let maintained = maintained(&served)?;
+        let stream = self.served(&maintained.stream)?;
+        let places = parts::places(&served, &stream)?;
+        let ends = parts::ends(&stream, &Freshness::Linearizable).await?;
+        let mut audited = Vec::with_capacity(places.len());
+        for (place, end) in places.into_iter().zip(ends) {
+            let definition = Arc::clone(&maintained.definition);
+            audited.push(parts::audit(place, end, definition).await?);
+        }
+        Ok(audited)
     }
 
     pub(super) fn rows_of_views(&self) -> Vec<ViewRow> {
@@ -172,73 +182,30 @@ impl NodeHost {
     }
 }
 
-/// What a view folds, and its parts, if all of them run.
-fn running(served: &ServedView) -> Result<(&Maintained, Vec<Arc<ViewPart>>), HostError> {
+/// What a view folds.
+fn maintained(served: &ServedView) -> Result<&Maintained, HostError> {
     let name = &served.view.definition.name;
     let unavailable =
         |reason: &String| HostError::Unavailable { reason: format!("view \"{name}\": {reason}") };
     let compiled = served.compiled.as_ref().map_err(unavailable)?;
-    let Some(maintained) = &compiled.maintained else {
-        let reason = format!("view \"{name}\" folds no stream of its own");
-        return Err(HostError::Invalid { reason });
-    };
-    let parts = served.parts.iter().map(|part| part.clone().map_err(|r| unavailable(&r)));
-    Ok((maintained, parts.collect::<Result<Vec<_>, _>>()?))
-}
-
-fn read(
-    definition: &Arc<alluvium_views::fold::Definition>,
-    disjoint: bool,
-    parts: &[Arc<ViewPart>],
-    keys: &Keys,
-) -> Result<ViewRead, HostError> {
-    let mut frontier = Frontier::default();
-    let definition = Arc::clone(definition);
-    let merge = if disjoint { Merge::disjoint(definition) } else { Merge::new(definition) };
-    let mut merge = merge.map_err(finish_error)?;
-    for part in parts {
-        let next = part.read(keys, &mut merge).map_err(view_error)?;
-        frontier.0.insert(part.partition(), next);
-    }
-    let batches = merge.finish().map_err(finish_error)?;
-    Ok(ViewRead { batches, frontier })
+    compiled.maintained.as_ref().ok_or_else(|| HostError::Invalid {
+        reason: format!("view \"{name}\" folds no stream of its own"),
+    })
 }
 
 fn finish_error(error: impl std::fmt::Display) -> HostError {
     HostError::Invalid { reason: error.to_string() }
 }
 
-fn audit_part(part: &ViewPart) -> Result<ViewPartition, HostError> {
-    let Audited { progress, batches, digest, digest_read, damage } =
-        part.audit().map_err(view_error)?;
-    Ok(ViewPartition {
-        partition: part.partition(),
-        start: progress.start,
-        next: progress.next,
-        watermark: progress.watermark.map(Time),
-        digest,
-        digest_read,
-        batches,
-        quarantined: Vec::new(),
-        damage,
-    })
-}
-
 fn unavailable(error: impl std::fmt::Display) -> HostError {
     HostError::Unavailable { reason: error.to_string() }
 }
 
-fn view_error(error: ViewReadError) -> HostError {
-    HostError::Unavailable { reason: error.to_string() }
-}
-
-fn as_of_error(part: &ViewPart, end: Offset) -> HostError {
+fn as_of_error(view: &str, partition: PartitionNumber, end: Offset) -> HostError {
     HostError::OutOfRange {
         reason: format!(
-            "view \"{}\" has passed offset {end} of partition {} and keeps no older answers; ask its \
-             query over the stream as of then",
-            part.name(),
-            part.partition()
+            "view \"{view}\" has passed offset {end} of partition {partition} and keeps no older \
+             answers; ask its query over the stream as of then"
         ),
     }
 }

@@ -15,7 +15,6 @@ use alluvium_views::fold::{
     Changes, Checkpoint, Definition, FoldError, KeyRange, Keys, Limits, Merge, Progress,
     Quarantined, StoredError, StoredGroups, StoredProgress, ViewState, Visit, group_hash,
 };
-use arrow::record_batch::RecordBatch;
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::watch;
 
@@ -71,8 +70,6 @@ pub struct StoredPart {
 pub struct Audited {
     /// Where it stands.
     pub progress: Progress,
-    /// Its groups.
-    pub batches: Vec<RecordBatch>,
     /// Of the stored groups, as the last checkpoint counted.
     pub digest: u128,
     /// Of the stored groups, as they are read now.
@@ -282,6 +279,17 @@ impl ViewPart {
         });
     }
 
+    /// Offsets of the events it has set aside.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn quarantined(&self) -> Result<Vec<Offset>, StoreError> {
+        let StoredPart { states, place } = &self.stored;
+        let rows = states.quarantine(place.view, usize::MAX)?;
+        let here = rows.into_iter().filter(|row| row.place == *place);
+        Ok(here.map(|row| row.event.offset).collect())
+    }
+
     /// Waits until every event before `end` is folded.
     ///
     /// # Errors
@@ -336,22 +344,13 @@ impl ViewPart {
         state.changed(since, max, &self.stored, into).map_err(|error| self.damaged(&error))
     }
 
-    /// The state as it is, for comparing it with the log.
-    ///
-    /// # Errors
-    /// When it does not run.
-    pub fn audit(&self) -> Result<Audited, ViewReadError> {
-        let mut groups = Merge::disjoint(Arc::clone(&self.definition))
-            .map_err(|error| self.damaged(&error.into()))?;
+    /// The state as it is, for comparing it with the log; its groups are added to `into`.
+    pub fn audit(&self, into: &mut Merge) -> Audited {
         let (progress, read) = {
             let state = self.state.read();
-            (state.progress(), state.read(&Keys::All, &self.stored, &mut groups))
+            (state.progress(), state.read(&Keys::All, &self.stored, into))
         };
-        let finished = read.and_then(|()| groups.finish());
-        let (batches, mut damage) = match finished {
-            Ok(batches) => (batches, None),
-            Err(error) => (Vec::new(), Some(reason_of(&error))),
-        };
+        let mut damage = read.err().map(|error| reason_of(&error));
         let (digest, digest_read) = match self.digests() {
             Ok(digests) => digests,
             Err(reason) => {
@@ -359,7 +358,7 @@ impl ViewPart {
                 (0, 0)
             }
         };
-        Ok(Audited { progress, batches, digest, digest_read, damage })
+        Audited { progress, digest, digest_read, damage }
     }
 
     /// The digest that the last checkpoint stored, and that of the groups that are stored.

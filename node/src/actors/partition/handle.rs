@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use actix::prelude::SendError;
 use actix::{Addr, Handler, Message};
-use alluvium_core::ids::{Epoch, GroupId, NodeId, Offset, PartitionNumber, ProducerId};
+use alluvium_core::ids::{Epoch, GroupId, NodeId, Offset, PartitionNumber, ProducerId, Term};
 use alluvium_core::partition::{Part, ProducerState};
 use alluvium_store::{PartitionLog, PartitionView};
 use alluvium_views::rows;
@@ -15,7 +15,9 @@ use arrow::record_batch::RecordBatch;
 use bytes::Bytes;
 use tokio::sync::{oneshot, watch};
 
-use super::{Append, Fence, Inspect, Inspected, Origin, PartitionActor, Read, ReadError, Stop};
+use super::{
+    Append, Fence, Inspect, Inspected, LetGo, Origin, PartitionActor, Read, ReadError, Stop,
+};
 use crate::actors::inbox::StepDown;
 use crate::clock::Stopwatch;
 use crate::grpc::peer::{Answered, PeerError, Peers, RemoteRows};
@@ -113,6 +115,12 @@ impl PartitionHandle {
         self.has_left.load(Ordering::Acquire)
     }
 
+    /// Whether this node's replica is one to read from: it is here, and shall be.
+    pub fn is_here(&self) -> bool {
+        let runs = !matches!(self.serving, Serving::Elsewhere) && !self.has_left();
+        runs && self.peers.cluster().hosts(self.group)
+    }
+
     /// Who owns it, as far as is known.
     pub fn owner(&self) -> Option<NodeId> {
         self.peers.cluster().owner(self.group)
@@ -197,6 +205,15 @@ impl PartitionHandle {
         match self.ask_owner(Question::Frontier).await? {
             Answer::View(view) => Ok(view),
             Answer::Frontier(end) => self.reach(end).await,
+            Answer::Rows(_) | Answer::Fenced(_) => unreachable!("a frontier was asked for"),
+        }
+    }
+
+    /// The offset after the last event acknowledged before the call.
+    pub async fn end(&self) -> Result<Offset, ReadError> {
+        match self.ask_owner(Question::Frontier).await? {
+            Answer::View(view) => Ok(view.end),
+            Answer::Frontier(end) => Ok(end),
             Answer::Rows(_) | Answer::Fenced(_) => unreachable!("a frontier was asked for"),
         }
     }
@@ -380,6 +397,15 @@ impl PartitionHandle {
         let (reply, answer) = oneshot::channel();
         addr.try_send(Inspect(reply)).ok()?;
         answer.await.ok()
+    }
+
+    /// Whether a node may throw its replica away, where this node's replica leads.
+    pub async fn let_go_here(&self, asker: NodeId, term: Term) -> bool {
+        let Serving::Running { addr, .. } = &self.serving else {
+            return false;
+        };
+        let (reply, answer) = oneshot::channel();
+        addr.try_send(LetGo { asker, term, reply }).is_ok() && answer.await.unwrap_or(false)
     }
 
     /// Its tail and segments, if this node can serve it.

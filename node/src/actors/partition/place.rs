@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use actix::{AsyncContext, Context, Handler, Message};
-use alluvium_core::ids::NodeId;
+use alluvium_core::ids::{NodeId, Term};
 use alluvium_core::meta::{MetaCommand, Placement};
 use alluvium_core::replica::{Fetch, Goal, Input};
 use alluvium_store::{Staged, Store};
@@ -61,11 +61,29 @@ impl PartitionActor {
             || self.placement().is_some_and(|placement| placement.leader == me)
     }
 
+    /// Stands again where nobody has owned the partition yet: at its beginning the other replicas
+    /// may not have been there to vote.
+    pub(super) fn begin(&mut self, ctx: &mut Context<Self>) {
+        let status = self.shell.status();
+        if status.leader.is_none() && status.term == Term(0) && self.shall_campaign() {
+            self.step(Input::Campaign, ctx);
+        }
+    }
+
+    /// Whether a node may throw its replica away, as far as this one knows.
+    pub(super) fn may_go(&self, asker: NodeId, term: Term) -> bool {
+        let Some(placement) = self.placement() else { return false };
+        let learners = self.peers.cluster().learners(&placement);
+        let Placement { wanted, leader, .. } = &placement;
+        let goal = Goal { voters: wanted, learners: &learners, leader: *leader };
+        self.shell.lets_go(&goal, asker, term)
+    }
+
     /// Takes the next step towards the partition's place, if it is this node's to take.
     pub(super) fn keep_place(&mut self, ctx: &mut Context<Self>) {
         self.place.told = self.place.told.saturating_sub(1);
         if !self.shell.leads() {
-            return;
+            return self.begin(ctx);
         }
         let Some(placement) = self.placement() else { return };
         let Placement { wanted, leader, .. } = &placement;
@@ -74,6 +92,9 @@ impl PartitionActor {
         // Who is about to stop gets nothing back.
         let leader = if cluster.is_stopping(*leader) { cluster.me() } else { *leader };
         let goal = Goal { voters: wanted, learners: &learners, leader };
+        if self.leaving.keeps_away(&goal) {
+            return;
+        }
         let next = self.shell.next_input(&goal, &mut self.requests);
         // Who hands leadership over for good does not ask for it back.
         if let Some(input) = next.filter(|_| self.place.stepping_down.is_empty()) {

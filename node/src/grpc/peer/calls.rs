@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use alluvium_core::ids::{Epoch, GroupId, Index, NodeId, Offset, ProducerId, SegmentId};
+use alluvium_core::ids::{Epoch, GroupId, Index, NodeId, Offset, ProducerId, SegmentId, Term};
 use alluvium_core::meta::{MetaCommand, NodeReport};
 use alluvium_core::partition::{Part, PartOutcome, ProducerState};
 use alluvium_core::replica::Checkpoint;
@@ -228,6 +228,19 @@ impl Peers {
         Ok(convert::fence_answer(answer))
     }
 
+    /// Asks the leader of a group whether this node may throw its replica away.
+    pub async fn let_go(
+        &self,
+        leader: NodeId,
+        group: GroupId,
+        term: Term,
+    ) -> Result<bool, PeerError> {
+        let mut client = self.client(leader, Route::Calls)?;
+        let to = Some(self.addressed(leader));
+        let request = proto::LetGoRequest { to, group: group.0, term: term.0 };
+        Ok(in_time(leader, client.let_go(request)).await?.may_go)
+    }
+
     /// Tells the leader of the meta group that this node lives.
     pub async fn heartbeat(&self, leader: NodeId, report: NodeReport) -> Result<bool, PeerError> {
         let mut client = self.client(leader, Route::Calls)?;
@@ -376,7 +389,7 @@ fn connect(addr: &str, io: &Handle) -> Result<Channel, PeerError> {
     Ok(endpoint.connect_lazy())
 }
 
-async fn in_time<T>(
+pub(super) async fn in_time<T>(
     peer: impl ToString,
     call: impl Future<Output = Result<tonic::Response<T>, tonic::Status>>,
 ) -> Result<T, PeerError> {

@@ -9,6 +9,7 @@ mod link;
 mod scan;
 mod service;
 mod snapshots;
+mod views;
 
 pub use calls::{
     Answered, ChunkAnswers, PEER_MESSAGE_BYTES_MAX, PartAnswers, PartSender, PeerError, Peers,
@@ -19,3 +20,4 @@ pub use link::run_links;
 pub use scan::RemoteRows;
 pub use service::{PeerDoor, PeerService, Standing};
 pub use snapshots::Snapshots;
+pub use views::{RemoteAudit, RemoteView, ViewAsk, ViewQuestion};

@@ -6,7 +6,7 @@
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 
-use alluvium_core::ids::{Epoch, GroupId, NodeId, ProducerId, SegmentId};
+use alluvium_core::ids::{Epoch, GroupId, NodeId, ProducerId, SegmentId, Term};
 use alluvium_core::meta::{MetaCommand, MetaOutcome};
 use alluvium_core::replica::Envelope;
 use alluvium_proto::peer::v1 as proto;
@@ -16,7 +16,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::snapshots::Snapshots;
-use super::{convert, scan};
+use super::{convert, scan, views};
 use crate::actors::inbox::Inbox;
 use crate::actors::meta::{ChangeError, MetaHandle};
 use crate::actors::partition::{Append, Origin};
@@ -24,6 +24,7 @@ use crate::clock;
 use crate::cluster::Cluster;
 use crate::ingest::AppendError;
 use crate::streams::Streams;
+use crate::views::Views;
 
 /// Parts of one stream that may wait for their answer.
 const PARTS_WAITING_MAX: usize = 64;
@@ -42,6 +43,8 @@ pub struct PeerDoor {
     pub meta: Arc<MetaHandle>,
     /// What it serves.
     pub streams: Arc<Streams>,
+    /// The views it maintains.
+    pub views: Arc<Views>,
     /// What it gives to replicas that are behind.
     pub snapshots: Arc<Snapshots>,
 }
@@ -260,6 +263,18 @@ impl Peer for PeerService {
         Ok(Response::new(Box::pin(ReceiverStream::new(parts))))
     }
 
+    type ReadViewStream = Answers<proto::ReadViewResponse>;
+
+    async fn read_view(
+        &self,
+        request: Request<proto::ReadViewRequest>,
+    ) -> Result<Response<Self::ReadViewStream>, Status> {
+        let request = request.into_inner();
+        let door = self.addressed(request.to.as_ref())?;
+        let parts = views::send(&door.streams, &door.views, request).await?;
+        Ok(Response::new(Box::pin(ReceiverStream::new(parts))))
+    }
+
     async fn fence(
         &self,
         request: Request<proto::FenceRequest>,
@@ -285,6 +300,21 @@ impl Peer for PeerService {
         check_sender(&door.cluster, from)?;
         let heard = door.meta.heard_of(from, convert::report(&request));
         Ok(Response::new(proto::HeartbeatResponse { heard }))
+    }
+
+    async fn let_go(
+        &self,
+        request: Request<proto::LetGoRequest>,
+    ) -> Result<Response<proto::LetGoResponse>, Status> {
+        let request = request.into_inner();
+        let door = self.addressed(request.to.as_ref())?;
+        let asker = NodeId(request.to.as_ref().map_or(0, |to| to.from));
+        check_sender(&door.cluster, asker)?;
+        let may_go = match door.streams.partition(GroupId(request.group)) {
+            Some(partition) => partition.let_go_here(asker, Term(request.term)).await,
+            None => false,
+        };
+        Ok(Response::new(proto::LetGoResponse { may_go }))
     }
 
     async fn open_snapshot(

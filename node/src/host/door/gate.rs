@@ -79,8 +79,8 @@ impl Gate {
 
 async fn ask(stream: &ServedStream) -> Result<Frontier, String> {
     let reads = stream.partitions.iter().map(|partition| async move {
-        let view = partition.read().await.map_err(|error| error.to_string())?;
-        Ok::<_, String>((partition.number, view.end))
+        let end = partition.end().await.map_err(|error| error.to_string())?;
+        Ok::<_, String>((partition.number, end))
     });
     Ok(Frontier(try_join_all(reads).await?.into_iter().collect()))
 }

@@ -12,6 +12,7 @@ use super::assemble;
 use super::definition::Definition;
 use super::error::{DefinitionError, FoldError};
 use super::layout::Layout;
+use super::read::Keys;
 use super::resident::{Head, Resident, merge_states};
 use super::stored::KeyRange;
 use crate::aggregate::States;
@@ -30,6 +31,15 @@ pub struct Merge {
     batches: Vec<RecordBatch>,
     cutoff: Option<i64>,
     wanted: Wanted,
+}
+
+/// Groups of one partition on their way to another node.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Collected {
+    /// What ends up to here is past retention, in microseconds.
+    pub cutoff: Option<i64>,
+    /// Groups as they are stored, by key.
+    pub groups: Vec<(Vec<u8>, Vec<u8>)>,
 }
 
 /// Groups by slot.
@@ -198,6 +208,39 @@ impl Merge {
         let last = &mut self.groups.lasts[slot as usize];
         *last = (*last).max(head.last);
         merge_states(&mut self.groups.states, slot, states)
+    }
+
+    /// What was collected, for another [`Merge`] to take in. Only of one made by [`Merge::new`]:
+    /// otherwise groups are rows already.
+    #[must_use]
+    pub fn collected(&self) -> Collected {
+        let is_session = self.layout.session_gap().is_some();
+        let groups = self.groups.slots().into_iter().map(|slot| {
+            let head = Head { changed_at: 0, last: self.groups.lasts[slot as usize] };
+            let mut value = Vec::new();
+            head.put(is_session, &mut value);
+            self.groups.states.iter().for_each(|states| states.encode(slot, &mut value));
+            (self.groups.key(slot), value)
+        });
+        Collected { cutoff: self.cutoff, groups: groups.collect() }
+    }
+
+    /// Adds what was collected elsewhere for the same keys.
+    ///
+    /// # Errors
+    /// When the bytes are no groups of this definition.
+    pub fn take_in(&mut self, keys: &Keys, collected: &Collected) -> Result<(), FoldError> {
+        self.cut(collected.cutoff);
+        match keys {
+            Keys::All => {}
+            Keys::Range(range) => {
+                self.restrict(range);
+            }
+            Keys::These(keys) => {
+                self.restrict_to(keys);
+            }
+        }
+        collected.groups.iter().try_for_each(|(key, value)| self.add_stored(key, value))
     }
 
     /// The table, columns as in [`Definition::group_schema`]. Without group columns it has one row,

@@ -33,7 +33,7 @@ pub use definition::{
     AggregateColumn, Definition, Evaluate, EvaluateError, GroupBy, Window, WindowKind,
 };
 pub use error::{CorruptState, DefinitionError, FoldError, StoredError};
-pub use merge::Merge;
+pub use merge::{Collected, Merge};
 pub use read::{Changes, Keys};
 pub use row::{Counts, StoredProgress};
 pub use state::{Folded, Limits, Progress, QUARANTINED_MAX, ViewState};

@@ -82,6 +82,15 @@ impl Head {
         }
         Ok(head)
     }
+
+    /// Puts it before the states.
+    pub(super) fn put(self, is_session: bool, out: &mut Vec<u8>) {
+        out.push(GROUP_VERSION);
+        out.extend_from_slice(&self.changed_at.to_le_bytes());
+        if is_session {
+            out.extend_from_slice(&self.last.to_le_bytes());
+        }
+    }
 }
 
 impl Resident {
@@ -126,11 +135,9 @@ impl Resident {
 
     /// Appends a group as it is stored.
     pub(super) fn value(&self, slot: u32, out: &mut Vec<u8>) {
-        out.push(GROUP_VERSION);
-        out.extend_from_slice(&self.slots[slot as usize].changed_at.to_le_bytes());
-        if let Some(lasts) = &self.lasts {
-            out.extend_from_slice(&lasts[slot as usize].to_le_bytes());
-        }
+        let last = self.lasts.as_ref().map(|lasts| lasts[slot as usize]);
+        let changed_at = self.slots[slot as usize].changed_at;
+        Head { changed_at, last: last.unwrap_or(0) }.put(last.is_some(), out);
         for states in &self.states {
             states.encode(slot, out);
         }

@@ -140,10 +140,18 @@ pub(super) fn read(state: &ViewState, stored: &Stored, keys: &Keys) -> Vec<Answe
     let definition = Arc::clone(state.definition());
     let mut merge = Merge::new(Arc::clone(&definition)).unwrap();
     state.read(keys, stored, &mut merge).unwrap();
+    let collected = merge.collected();
     let answers = answers(&merge.finish().unwrap());
-    let mut merge = Merge::disjoint(definition).unwrap();
-    state.read(keys, stored, &mut merge).unwrap();
-    assert_eq!(super::live::answers(&merge.finish().unwrap()), answers);
+    let mut disjoint = Merge::disjoint(Arc::clone(&definition)).unwrap();
+    state.read(keys, stored, &mut disjoint).unwrap();
+    assert_eq!(super::live::answers(&disjoint.finish().unwrap()), answers);
+    // What another node collected gives the same.
+    for mut merge in
+        [Merge::new(Arc::clone(&definition)), Merge::disjoint(definition)].map(Result::unwrap)
+    {
+        merge.take_in(keys, &collected).unwrap();
+        assert_eq!(super::live::answers(&merge.finish().unwrap()), answers);
+    }
     answers
 }
 
