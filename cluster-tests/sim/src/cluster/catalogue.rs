@@ -294,7 +294,8 @@ impl Cluster {
         let voters = replica.members().voters;
         let moved = meta.placement(GroupId::META).is_some_and(|it| it.replicas != voters);
         if moved && replica.can_checkpoint() {
-            commands.push(MetaCommand::Moved { group: GroupId::META, voters });
+            let as_of = replica.status().applied;
+            commands.push(MetaCommand::Moved { group: GroupId::META, voters, as_of });
         }
         if commands.is_empty() && plans {
             commands = plan(meta, dead_after, at, reports);

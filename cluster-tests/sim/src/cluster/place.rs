@@ -3,7 +3,7 @@
 
 use alluvium_core::ids::{GroupId, NodeId};
 use alluvium_core::meta::MetaCommand;
-use alluvium_core::replica::{Goal, Input, Members, Step, next_step};
+use alluvium_core::replica::{Goal, Input, Members, Role, Step, next_step};
 
 use super::catalogue::learners;
 use super::node::{Asker, Change, Waiting};
@@ -50,7 +50,15 @@ impl Cluster {
             return Ok(());
         }
         slot.told = TELL_AGAIN_TICKS;
-        let command = MetaCommand::Moved { group, voters };
+        let node = self.node(id);
+        let placement_as_of = node.meta().and_then(|meta| Some(meta.placement(group)?.as_of));
+        let Some(replica) = node.replica(group) else { return Ok(()) };
+        let as_of = match (replica.status(), placement_as_of) {
+            // With this twist a word that is long past is believed.
+            (status, Some(known)) if status.role != Role::Leader => known.next(),
+            (status, _) => status.applied,
+        };
+        let command = MetaCommand::Moved { group, voters, as_of };
         self.change(id, Change { command, asker: Asker::Nobody })
     }
 

@@ -3,8 +3,9 @@
 //! group has agreed, or behind.
 
 use alluvium_core::ids::{GroupId, NodeId, Term};
+use alluvium_core::replica::{Goal, lets_go};
 
-use super::catalogue::hosts;
+use super::catalogue::{hosts, learners};
 use super::network::Word;
 use super::node::Readiness;
 use super::{Cluster, Twist};
@@ -49,9 +50,13 @@ impl Cluster {
     /// not know.
     pub(super) fn needless_asked(&mut self, id: NodeId, from: NodeId, group: GroupId, term: Term) {
         let node = self.node(id);
-        let Some(replica) = node.replica(group).filter(|_| node.leads(group)) else { return };
-        let settled = replica.can_checkpoint() && term <= replica.status().term;
-        if settled && !replica.members().contains(from) {
+        let Some(replica) = node.replica(group) else { return };
+        let placement = node.meta().and_then(|meta| Some((meta, meta.placement(group)?)));
+        let Some((meta, placement)) = placement else { return };
+        let (voters, learners) = (&placement.wanted, learners(meta, placement));
+        let goal = Goal { voters, learners: &learners, leader: placement.leader };
+        let (members, settled) = (replica.members(), replica.can_checkpoint());
+        if lets_go(&goal, &members, settled, &replica.status(), from, term) {
             self.say(id, from, Word::NeedlessIs(group));
         }
     }

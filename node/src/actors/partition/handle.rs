@@ -109,6 +109,10 @@ impl PartitionHandle {
     /// The replica leaves this node: what comes from now on goes to the owner.
     pub fn leave(&self) {
         self.has_left.store(true, Ordering::Release);
+        if let Serving::Running { advanced, .. } = &self.serving {
+            // Who waits for it looks where it is now.
+            advanced.send_modify(|_| {});
+        }
     }
 
     fn has_left(&self) -> bool {
@@ -261,11 +265,13 @@ impl PartitionHandle {
             return Err(ReadError::NotServed { partition, reason });
         };
         let mut advanced = advanced.subscribe();
-        let reached = advanced.wait_for(|at| end <= *at);
-        if !matches!(tokio::time::timeout(PATIENCE, reached).await, Ok(Ok(_))) {
-            if self.has_left() {
-                return Err(ReadError::Moved { partition });
-            }
+        let reached = advanced.wait_for(|at| end <= *at || self.has_left());
+        let reached = matches!(tokio::time::timeout(PATIENCE, reached).await, Ok(Ok(_)));
+        // A replica that its group has left behind advances no more.
+        if self.has_left() || !self.peers.cluster().hosts(self.group) {
+            return Err(ReadError::Moved { partition });
+        }
+        if !reached {
             let reason = format!("its replica on this node is behind offset {end}; try again");
             return Err(ReadError::NotServed { partition, reason });
         }
