@@ -323,13 +323,17 @@ async fn partition_row(handle: &PartitionHandle) -> PartitionRow {
         (None, _) => "starting".into(),
     };
     let known = handle.peers.cluster().known();
-    let replicas = known.placements.get(&handle.group).map(|placement| &placement.replicas);
+    let placement = known.placements.get(&handle.group);
+    let replicas = placement.map(|placement| &placement.replicas);
+    let elsewhere = matches!(handle.serving, Serving::Elsewhere);
+    let wanted = placement.filter(|_| elsewhere).map(|placement| placement.leader.0);
     let owner = inspected.as_ref().and_then(|inspected| inspected.owner);
     PartitionRow {
         stream: handle.stream.clone(),
         partition: handle.number,
         group: handle.group.0,
-        owner: owner.or_else(|| handle.owner().map(|node| node.0)).unwrap_or(0),
+        // Of a partition elsewhere nobody may have said who owns it: then it is who shall.
+        owner: owner.or_else(|| handle.owner().map(|node| node.0)).or(wanted).unwrap_or(0),
         replicas: replicas.into_iter().flatten().map(|node| node.0).collect(),
         lag: inspected.as_ref().and_then(lag),
         term: inspected.as_ref().map_or(0, |inspected| inspected.term),

@@ -326,7 +326,10 @@ impl PartitionHandle {
                     () = cluster.owned_by_another(self.group, node) => break,
                 };
                 match answer {
-                    Ok(Answered::Here(answer)) => return Ok(answer),
+                    Ok(Answered::Here(answer)) => {
+                        cluster.led_by(self.group, Some(node));
+                        return Ok(answer);
+                    }
                     Ok(Answered::Elsewhere(hint)) => {
                         if let Some(owner) = hint.filter(|hint| *hint != node) {
                             cluster.led_by(self.group, Some(owner));

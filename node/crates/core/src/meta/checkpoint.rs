@@ -13,8 +13,8 @@
 //! ```
 //!
 //! Versions 1 and 2 were written when a cluster was one node: they end before the members, and
-//! version 1 before the views. Their groups are on the first node. Placements of version 3 do not say
-//! as of when they are.
+//! version 1 before the views. Their groups are on the first node. Placements of version 3 do not
+//! say as of when they are.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
