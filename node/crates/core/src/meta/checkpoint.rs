@@ -3,7 +3,7 @@
 //! Layout, in the forms of [`crate::codec`]:
 //!
 //! ```text
-//! version u8 = 3 | next stream id u64 | next group id u64 | next producer id u64
+//! version u8 = 4 | next stream id u64 | next group id u64 | next producer id u64
 //! stream count u32   | each, in name order: id u64 | created_at i64 | groups: list of u64
 //!                                           | definition
 //! producer count u32 | each, in name order: name text | id u64 | epoch u32
@@ -13,7 +13,8 @@
 //! ```
 //!
 //! Versions 1 and 2 were written when a cluster was one node: they end before the members, and
-//! version 1 before the views. Their groups are on the first node.
+//! version 1 before the views. Their groups are on the first node. Version 3 does not say as of
+//! when placements were reported.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -23,16 +24,17 @@ use bytes::Bytes;
 use super::catalogue::{Meta, Producer};
 use super::definition::{decode_definition, encode_definition};
 use super::member_form::{decode_members, encode_members};
-use super::placement::Placements;
+use super::placement::{Placements, WithAsOf};
 use super::views::{Views, WithPartitions};
 use crate::codec::{Malformed, Reader, Writer};
 use crate::ids::{Epoch, GroupId, ProducerId, StreamId};
 use crate::stream::Stream;
 use crate::time::Time;
 
-const VERSION: u8 = 3;
+const VERSION: u8 = 4;
 const VERSION_WITHOUT_VIEWS: u8 = 1;
 const VERSION_WITHOUT_MEMBERS: u8 = 2;
+const VERSION_WITHOUT_AS_OF: u8 = 3;
 
 /// The bytes of a state.
 pub(super) fn encode(meta: &Meta) -> Bytes {
@@ -91,7 +93,8 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Meta, Malformed> {
     let groups = meta.streams.values().flat_map(|stream| stream.groups.iter().copied());
     if VERSION_WITHOUT_MEMBERS < version {
         meta.members = decode_members(&mut reader)?;
-        meta.placements = Placements::decode(&mut reader)?;
+        let with = if version == VERSION_WITHOUT_AS_OF { WithAsOf::No } else { WithAsOf::Yes };
+        meta.placements = Placements::decode(&mut reader, with)?;
         meta.placements.check(groups, &meta.members)?;
     } else {
         meta.placements = Placements::on_first_node(groups);

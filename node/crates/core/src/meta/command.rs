@@ -18,9 +18,10 @@
 //! kind 12, set member state: node u64 | state | at i64
 //! kind 13, set alive:        node u64 | alive flag | at i64
 //! kind 14, place:            group u64 | wanted: nodes | leader u64
-//! kind 15, moved:            group u64 | voters: nodes
+//! kind 15, moved:            group u64 | voters: nodes; as of 0 by 0, as older versions wrote it
 //! kind 16, part caught up:   name text | id u64 | partition u32
 //! kind 17, raise version:    version u32
+//! kind 18, moved as of:      group u64 | voters: nodes | as_of u64 | by u64
 //! ```
 //!
 //! Introduction, state and nodes are as in `member_form`.
@@ -36,7 +37,7 @@ use super::members::{Addresses, Introduction, Locality, MemberState};
 use super::names::check_producer_name;
 use super::view_form::{decode_view_definition, encode_view_definition};
 use crate::codec::{Malformed, Reader, Writer};
-use crate::ids::{GroupId, NodeId, PartitionNumber, ViewId};
+use crate::ids::{GroupId, Index, NodeId, PartitionNumber, ViewId};
 use crate::replica::CorruptCommand;
 use crate::stream::StreamDefinition;
 use crate::time::Time;
@@ -172,12 +173,17 @@ pub enum MetaCommand {
         /// Which of them shall own it.
         leader: NodeId,
     },
-    /// Where a group is, by its owner.
+    /// Where a group is, by its owner. Nothing happens when the catalogue knows it as of a later
+    /// place of the group's log: who owned the group before may say so late.
     Moved {
         /// Which.
         group: GroupId,
         /// The voters it has.
         voters: Vec<NodeId>,
+        /// Up to where the owner had executed the group's log when it had these.
+        as_of: Index,
+        /// The placement it acts by: [`super::Placement::placed_at`].
+        by: Index,
     },
     /// One partition of a life of a view has caught up, by its owner. When all have, readers are to
     /// see the life.
@@ -211,9 +217,10 @@ const KIND_ANNOUNCE: u8 = 11;
 const KIND_SET_MEMBER_STATE: u8 = 12;
 const KIND_SET_ALIVE: u8 = 13;
 const KIND_PLACE: u8 = 14;
-const KIND_MOVED: u8 = 15;
+const KIND_MOVED_AS_OF_0: u8 = 15;
 const KIND_PART_CAUGHT_UP: u8 = 16;
 const KIND_RAISE_VERSION: u8 = 17;
+const KIND_MOVED: u8 = 18;
 
 impl MetaCommand {
     /// The bytes of this command.
@@ -299,9 +306,11 @@ impl MetaCommand {
                 encode_nodes(writer, wanted);
                 writer.u64(leader.0);
             }
-            MetaCommand::Moved { group, voters } => {
+            MetaCommand::Moved { group, voters, as_of, by } => {
                 writer.u64(group.0);
                 encode_nodes(writer, voters);
+                writer.u64(as_of.0);
+                writer.u64(by.0);
             }
             MetaCommand::PartCaughtUp { name, id, partition } => {
                 writer.text(name);
@@ -325,7 +334,7 @@ fn decode(bytes: &[u8]) -> Result<MetaCommand, Malformed> {
     let kind = reader.u8()?;
     let command = match kind {
         KIND_CREATE_STREAM..=KIND_CANCEL_VIEW => decode_of_tables(kind, &mut reader)?,
-        KIND_JOIN..=KIND_RAISE_VERSION => decode_of_cluster(kind, &mut reader)?,
+        KIND_JOIN..=KIND_MOVED => decode_of_cluster(kind, &mut reader)?,
         found => {
             let what = "kind of meta command";
             return Err(Malformed::Unknown { what, found: u64::from(found), at });
@@ -408,9 +417,16 @@ fn decode_of_cluster(kind: u8, reader: &mut Reader<'_>) -> Result<MetaCommand, M
             let wanted = decode_nodes(reader)?;
             MetaCommand::Place { group, wanted, leader: NodeId(reader.u64()?) }
         }
+        KIND_MOVED_AS_OF_0 => {
+            let group = GroupId(reader.u64()?);
+            let voters = decode_nodes(reader)?;
+            MetaCommand::Moved { group, voters, as_of: Index(0), by: Index(0) }
+        }
         KIND_MOVED => {
             let group = GroupId(reader.u64()?);
-            MetaCommand::Moved { group, voters: decode_nodes(reader)? }
+            let voters = decode_nodes(reader)?;
+            let (as_of, by) = (Index(reader.u64()?), Index(reader.u64()?));
+            MetaCommand::Moved { group, voters, as_of, by }
         }
         KIND_PART_CAUGHT_UP => {
             let name = reader.text()?.to_owned();

@@ -207,7 +207,9 @@ impl Cluster {
                 continue;
             };
             self.moving.remove(&group);
-            let moved = self.apply(&MetaCommand::Moved { group, voters: placement.wanted });
+            let (by, as_of) = (placement.placed_at, Index(self.applied));
+            let voters = placement.wanted;
+            let moved = self.apply(&MetaCommand::Moved { group, voters, as_of, by });
             assert_eq!(moved, MetaOutcome::Placed { group });
             happened = true;
         }
