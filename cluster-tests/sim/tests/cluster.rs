@@ -46,7 +46,12 @@ fn caught(twist: Twist, seeds_max: u64, by: &[&str]) {
 
 #[test]
 fn a_replica_removed_on_the_word_of_the_catalogue_alone_is_caught() {
-    caught(Twist::CatalogueAloneRemoves, 150, &["RemovedWhenAgreed"]);
+    caught(Twist::CatalogueAloneRemoves, 10, &["RemovedWhenAgreed"]);
+}
+
+#[test]
+fn an_owner_of_former_times_that_is_believed_is_caught() {
+    caught(Twist::FormerOwnerBelieved, 100, &["PlacementFollowsGroup"]);
 }
 
 #[test]

@@ -85,20 +85,20 @@ impl Cluster {
 
     /// What became of a node's word that it is there.
     pub(super) fn announced(&mut self, id: NodeId, outcome: &MetaOutcome) {
-        match outcome {
+        let is_over = matches!(
+            outcome,
             MetaOutcome::MemberRemoved { .. }
-            | MetaOutcome::MemberRefused { .. }
-            | MetaOutcome::MemberUnknown { .. } => {
-                self.trace.line(self.now, format_args!("{id} ends: {outcome:?}"));
-                let node = self.node(id);
-                node.stop();
-                node.gone = true;
-            }
-            _ => {
-                let node = self.node(id);
-                node.announced = true;
-                node.alone = 0;
-            }
+                | MetaOutcome::MemberRefused { .. }
+                | MetaOutcome::MemberUnknown { .. }
+        );
+        let node = self.nodes.get_mut(&id).expect("it spoke");
+        if is_over {
+            self.trace.line(self.now, format_args!("{id} ends: {outcome:?}"));
+            node.stop();
+            node.gone = true;
+        } else {
+            node.announced = true;
+            node.alone = 0;
         }
     }
 
@@ -292,10 +292,10 @@ impl Cluster {
             }
         }
         let voters = replica.members().voters;
-        let moved = meta.placement(GroupId::META).is_some_and(|it| it.replicas != voters);
-        if moved && replica.can_checkpoint() {
-            let as_of = replica.status().applied;
-            commands.push(MetaCommand::Moved { group: GroupId::META, voters, as_of });
+        let own = meta.placement(GroupId::META).filter(|placement| placement.lacks(&voters));
+        if let Some(placement) = own.filter(|_| replica.can_checkpoint()) {
+            let (group, as_of, by) = (GroupId::META, replica.status().applied, placement.placed_at);
+            commands.push(MetaCommand::Moved { group, voters, as_of, by });
         }
         if commands.is_empty() && plans {
             commands = plan(meta, dead_after, at, reports);

@@ -64,26 +64,49 @@ impl Cluster {
         })
     }
 
+    /// A node was removed from the cluster: no group may count on it, for it does not come back.
+    fn nobody_counts_on(&self, id: NodeId) -> Result<(), Violation> {
+        for (group, of) in &self.groups {
+            let (_, newest) = of.configurations.last().expect("the founders are one");
+            let counts = newest.voters.contains(&id) || newest.outgoing.contains(&id);
+            ensure(Invariant::RemovedWhenAgreed, !counts, || {
+                format!("{id} is removed, and {group} counts on it: {newest:?}")
+            })?;
+        }
+        Ok(())
+    }
+
     /// The catalogue agreed on something, seen for the first time.
     pub(super) fn agreed(&mut self, id: NodeId, outcome: &MetaOutcome) -> Result<(), Violation> {
         self.trace.line(self.now, format_args!("the catalogue: {outcome:?}"));
-        match outcome {
-            MetaOutcome::Joined { .. } => self.coverage.count(Event::NodeJoined),
-            MetaOutcome::MemberChanged { node, state: MemberState::Removed } => {
-                self.trace.line(self.now, format_args!("{node} was removed"));
-                self.coverage.count(Event::NodeRemoved);
-            }
-            MetaOutcome::MemberChanged { state: MemberState::Draining, .. } => {
-                self.coverage.count(Event::NodeDrained);
-            }
-            MetaOutcome::MemberChanged { node, .. } => {
-                let silent = self.node(id).meta().and_then(|meta| meta.member(*node).cloned());
-                if silent.is_some_and(|member| !member.alive) {
-                    self.coverage.count(Event::NodeSilent);
-                }
-            }
-            MetaOutcome::Placed { group } => return self.placed(id, *group),
-            _ => {}
+        if let MetaOutcome::Joined { .. } = outcome {
+            self.coverage.count(Event::NodeJoined);
+        }
+        if let MetaOutcome::MemberChanged { node, state } = outcome {
+            return self.member_changed(id, *node, *state);
+        }
+        if let MetaOutcome::Placed { group } = outcome {
+            return self.placed(id, *group);
+        }
+        Ok(())
+    }
+
+    fn member_changed(
+        &mut self,
+        id: NodeId,
+        node: NodeId,
+        state: MemberState,
+    ) -> Result<(), Violation> {
+        let member = self.node(id).meta().and_then(|meta| meta.member(node));
+        let silent = member.is_some_and(|member| !member.alive);
+        if state == MemberState::Removed {
+            self.coverage.count(Event::NodeRemoved);
+            return self.nobody_counts_on(node);
+        }
+        if silent {
+            self.coverage.count(Event::NodeSilent);
+        } else if state == MemberState::Draining {
+            self.coverage.count(Event::NodeDrained);
         }
         Ok(())
     }
@@ -107,8 +130,7 @@ impl Cluster {
             configuration.outgoing.is_empty() && configuration.voters == placement.replicas
         });
         let told = std::mem::replace(&mut of.told, found.unwrap_or(0));
-        let _ = told;
-        ensure(Invariant::PlacementFollowsGroup, found.is_some(), || {
+        ensure(Invariant::PlacementFollowsGroup, found.is_some_and(|found| told <= found), || {
             let known = &of.configurations[told..];
             format!("{group} is said to be at {:?}, after {known:?}", placement.replicas)
         })

@@ -1,9 +1,9 @@
 //! What an owner does about its group's place: takes the next step, one at a time, and tells the
 //! catalogue when it is done.
 
-use alluvium_core::ids::{GroupId, NodeId};
+use alluvium_core::ids::{GroupId, Index, NodeId};
 use alluvium_core::meta::MetaCommand;
-use alluvium_core::replica::{Goal, Input, Members, Role, Step, next_step};
+use alluvium_core::replica::{Goal, Input, Members, Step, next_step};
 
 use super::catalogue::learners;
 use super::node::{Asker, Change, Waiting};
@@ -33,8 +33,10 @@ impl Cluster {
         let (members, settled) = (replica.members(), replica.can_checkpoint());
         // Nodes that leave stay until they have left the group too.
         let under_way = members.voters == placement.wanted && members.learners != learners;
-        if settled && !under_way && placement.replicas != members.voters {
-            return self.tell_moved(id, group, members.voters);
+        if settled && !under_way && placement.lacks(&members.voters) {
+            let as_of = if believed { Index(0) } else { replica.status().applied };
+            let (voters, by) = (members.voters, placement.placed_at);
+            return self.tell_moved(id, group, MetaCommand::Moved { group, voters, as_of, by });
         }
         Ok(())
     }
@@ -43,22 +45,13 @@ impl Cluster {
         &mut self,
         id: NodeId,
         group: GroupId,
-        voters: Vec<NodeId>,
+        command: MetaCommand,
     ) -> Result<(), Violation> {
         let Some(slot) = self.node(id).slots.get_mut(&group) else { return Ok(()) };
         if slot.told != 0 {
             return Ok(());
         }
         slot.told = TELL_AGAIN_TICKS;
-        let node = self.node(id);
-        let placement_as_of = node.meta().and_then(|meta| Some(meta.placement(group)?.as_of));
-        let Some(replica) = node.replica(group) else { return Ok(()) };
-        let as_of = match (replica.status(), placement_as_of) {
-            // With this twist a word that is long past is believed.
-            (status, Some(known)) if status.role != Role::Leader => known.next(),
-            (status, _) => status.applied,
-        };
-        let command = MetaCommand::Moved { group, voters, as_of };
         self.change(id, Change { command, asker: Asker::Nobody })
     }
 

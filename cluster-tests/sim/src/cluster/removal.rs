@@ -42,7 +42,11 @@ impl Cluster {
 
     fn shall_go(&self, id: NodeId, group: GroupId) -> bool {
         let Some(node) = self.nodes.get(&id) else { return false };
-        let named = node.meta().is_none_or(|meta| hosts(meta, group, id));
+        let alone = self.twist == Some(Twist::CatalogueAloneRemoves);
+        let named = node.meta().is_none_or(|meta| {
+            let placement = meta.placement(group).filter(|_| alone);
+            placement.map_or_else(|| hosts(meta, group, id), |it| it.wanted.contains(&id))
+        });
         node.readiness == Readiness::Ready && node.slots.contains_key(&group) && !named
     }
 

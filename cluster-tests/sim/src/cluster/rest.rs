@@ -57,7 +57,8 @@ impl Cluster {
             (true, MEMBERS_FOR_FIVE..) => 5,
             (_, _) => 3,
         };
-        if placement.replicas != placement.wanted || placement.wanted.len() != count {
+        let settled = placement.is_settled() && placement.given_up.is_empty();
+        if !settled || placement.wanted.len() != count {
             return Some(format!("{group} shall have {count} replicas: {placement:?}"));
         }
         let Some(leader) = self.nodes.values().find(|node| node.leads(group)) else {

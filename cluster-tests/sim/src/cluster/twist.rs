@@ -4,12 +4,12 @@
 /// A way to be wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Twist {
-    /// A node removes its replica on the catalogue's word alone, which may be ahead of what the
-    /// group has agreed.
+    /// A node removes its replica when the catalogue does not want it any more, which is before the
+    /// group has agreed on doing without it.
     CatalogueAloneRemoves,
     /// A group moves without learners: new voters begin empty.
     NoLearners,
-    /// A replica that owned the group once goes on telling the catalogue where it is.
+    /// Who says where a group is does not say as of when, so that who owned it once is believed.
     FormerOwnerBelieved,
     /// A read is answered by the node's own replica as it is.
     OwnerNotAsked,

@@ -92,9 +92,9 @@ impl MetaActor {
         let meta = self.shell.machine();
         let moved = meta.placement(GroupId::META).and_then(|placement| {
             let voters = self.shell.members().voters;
-            let done = self.shell.is_settled() && placement.replicas != voters;
-            let as_of = self.shell.status().applied;
-            done.then_some(MetaCommand::Moved { group: GroupId::META, voters, as_of })
+            let done = self.shell.is_settled() && placement.lacks(&voters);
+            let (as_of, by) = (self.shell.status().applied, placement.placed_at);
+            done.then_some(MetaCommand::Moved { group: GroupId::META, voters, as_of, by })
         });
         commands.extend(moved);
         if commands.is_empty() {

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use actix::{AsyncContext, Context, Handler, Message};
-use alluvium_core::ids::{NodeId, Term};
+use alluvium_core::ids::{Index, NodeId, Term};
 use alluvium_core::meta::{MetaCommand, Placement};
 use alluvium_core::replica::{Fetch, Goal, Input};
 use alluvium_store::{Staged, Store};
@@ -103,16 +103,16 @@ impl PartitionActor {
         let members = self.shell.members();
         // Nodes that leave stay until they have left the group too.
         let under_way = members.voters == *wanted && members.learners != learners;
-        if self.shell.is_settled() && !under_way && placement.replicas != members.voters {
-            self.tell_moved(members.voters);
+        if self.shell.is_settled() && !under_way && placement.lacks(&members.voters) {
+            self.tell_moved(members.voters, placement.placed_at);
         }
     }
 
-    fn tell_moved(&mut self, voters: Vec<NodeId>) {
+    fn tell_moved(&mut self, voters: Vec<NodeId>, by: Index) {
         if self.place.told == 0 {
             self.place.told = TELL_AGAIN_TICKS;
             let (group, as_of) = (self.group, self.shell.status().applied);
-            self.place.meta.tell(MetaCommand::Moved { group, voters, as_of });
+            self.place.meta.tell(MetaCommand::Moved { group, voters, as_of, by });
         }
     }
 

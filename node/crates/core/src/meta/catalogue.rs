@@ -12,7 +12,7 @@ use super::checkpoint;
 use super::command::MetaCommand;
 use super::members::{Introduction, Member, Members};
 use super::outcome::{MetaOutcome, TableKind};
-use super::placement::{Placement, Placements};
+use super::placement::{Placement, Placements, Report};
 use super::views::{CreateView, Views};
 use crate::ids::{Epoch, GroupId, Index, NodeId, ProducerId, StreamId};
 use crate::replica::{CorruptCheckpoint, CorruptCommand, Machine};
@@ -197,7 +197,7 @@ impl Meta {
         MetaOutcome::ProducerOpened { id: producer.id, epoch: producer.epoch }
     }
 
-    fn execute(&mut self, command: MetaCommand) -> MetaOutcome {
+    fn execute(&mut self, index: Index, command: MetaCommand) -> MetaOutcome {
         match command {
             MetaCommand::CreateStream { definition, if_not_exists, created_at } => {
                 self.create_stream(definition, if_not_exists, created_at)
@@ -232,10 +232,11 @@ impl Meta {
             }
             MetaCommand::SetAlive { node, alive, at } => self.members.set_alive(node, alive, at),
             MetaCommand::Place { group, wanted, leader } => {
-                self.placements.place(group, wanted, leader, &self.members)
+                self.placements.place(group, wanted, leader, index, &self.members)
             }
-            MetaCommand::Moved { group, voters, as_of } => {
-                self.placements.moved(group, voters, as_of, &self.members)
+            MetaCommand::Moved { group, voters, as_of, by } => {
+                let report = Report { voters, as_of, by };
+                self.placements.moved(group, report, &self.members)
             }
             MetaCommand::RaiseVersion { version } => self.members.raise_version(version),
         }
@@ -252,8 +253,8 @@ pub(super) fn take(next: &mut u64) -> u64 {
 impl Machine for Meta {
     type Outcome = MetaOutcome;
 
-    fn apply(&mut self, _index: Index, command: &Bytes) -> Result<MetaOutcome, CorruptCommand> {
-        let outcome = self.execute(MetaCommand::decode(command)?);
+    fn apply(&mut self, index: Index, command: &Bytes) -> Result<MetaOutcome, CorruptCommand> {
+        let outcome = self.execute(index, MetaCommand::decode(command)?);
         self.views.forget_ended();
         Ok(outcome)
     }

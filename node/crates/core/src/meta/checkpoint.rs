@@ -13,8 +13,8 @@
 //! ```
 //!
 //! Versions 1 and 2 were written when a cluster was one node: they end before the members, and
-//! version 1 before the views. Their groups are on the first node. Placements of version 3 do not
-//! say as of when they are.
+//! version 1 before the views. Their groups are on the first node. Version 3 does not say as of
+//! when placements were reported.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -24,7 +24,7 @@ use bytes::Bytes;
 use super::catalogue::{Meta, Producer};
 use super::definition::{decode_definition, encode_definition};
 use super::member_form::{decode_members, encode_members};
-use super::placement::{Dated, Placements};
+use super::placement::{Placements, WithAsOf};
 use super::views::{Views, WithPartitions};
 use crate::codec::{Malformed, Reader, Writer};
 use crate::ids::{Epoch, GroupId, ProducerId, StreamId};
@@ -34,7 +34,7 @@ use crate::time::Time;
 const VERSION: u8 = 4;
 const VERSION_WITHOUT_VIEWS: u8 = 1;
 const VERSION_WITHOUT_MEMBERS: u8 = 2;
-const VERSION_WITHOUT_DATES: u8 = 3;
+const VERSION_WITHOUT_AS_OF: u8 = 3;
 
 /// The bytes of a state.
 pub(super) fn encode(meta: &Meta) -> Bytes {
@@ -93,8 +93,8 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Meta, Malformed> {
     let groups = meta.streams.values().flat_map(|stream| stream.groups.iter().copied());
     if VERSION_WITHOUT_MEMBERS < version {
         meta.members = decode_members(&mut reader)?;
-        let dated = if version <= VERSION_WITHOUT_DATES { Dated::No } else { Dated::Yes };
-        meta.placements = Placements::decode(&mut reader, dated)?;
+        let with = if version == VERSION_WITHOUT_AS_OF { WithAsOf::No } else { WithAsOf::Yes };
+        meta.placements = Placements::decode(&mut reader, with)?;
         meta.placements.check(groups, &meta.members)?;
     } else {
         meta.placements = Placements::on_first_node(groups);

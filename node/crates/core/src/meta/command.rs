@@ -18,9 +18,10 @@
 //! kind 12, set member state: node u64 | state | at i64
 //! kind 13, set alive:        node u64 | alive flag | at i64
 //! kind 14, place:            group u64 | wanted: nodes | leader u64
-//! kind 15, moved:            group u64 | voters: nodes
+//! kind 15, moved:            group u64 | voters: nodes; as of 0 by 0, as older versions wrote it
 //! kind 16, part caught up:   name text | id u64 | partition u32
 //! kind 17, raise version:    version u32
+//! kind 18, moved as of:      group u64 | voters: nodes | as_of u64 | by u64
 //! ```
 //!
 //! Introduction, state and nodes are as in `member_form`.
@@ -172,15 +173,17 @@ pub enum MetaCommand {
         /// Which of them shall own it.
         leader: NodeId,
     },
-    /// Where a group is, by its owner.
+    /// Where a group is, by its owner. Nothing happens when the catalogue knows it as of a later
+    /// place of the group's log: who owned the group before may say so late.
     Moved {
         /// Which.
         group: GroupId,
         /// The voters it has.
         voters: Vec<NodeId>,
-        /// As of this entry of the group's own log: of two owners' words the later one counts,
-        /// in whichever order they arrive.
+        /// Up to where the owner had executed the group's log when it had these.
         as_of: Index,
+        /// The placement it acts by: [`super::Placement::placed_at`].
+        by: Index,
     },
     /// One partition of a life of a view has caught up, by its owner. When all have, readers are to
     /// see the life.
@@ -214,9 +217,9 @@ const KIND_ANNOUNCE: u8 = 11;
 const KIND_SET_MEMBER_STATE: u8 = 12;
 const KIND_SET_ALIVE: u8 = 13;
 const KIND_PLACE: u8 = 14;
+const KIND_MOVED_AS_OF_0: u8 = 15;
 const KIND_PART_CAUGHT_UP: u8 = 16;
 const KIND_RAISE_VERSION: u8 = 17;
-// 15 was a move that did not say as of when.
 const KIND_MOVED: u8 = 18;
 
 impl MetaCommand {
@@ -303,10 +306,11 @@ impl MetaCommand {
                 encode_nodes(writer, wanted);
                 writer.u64(leader.0);
             }
-            MetaCommand::Moved { group, voters, as_of } => {
+            MetaCommand::Moved { group, voters, as_of, by } => {
                 writer.u64(group.0);
                 encode_nodes(writer, voters);
                 writer.u64(as_of.0);
+                writer.u64(by.0);
             }
             MetaCommand::PartCaughtUp { name, id, partition } => {
                 writer.text(name);
@@ -330,9 +334,7 @@ fn decode(bytes: &[u8]) -> Result<MetaCommand, Malformed> {
     let kind = reader.u8()?;
     let command = match kind {
         KIND_CREATE_STREAM..=KIND_CANCEL_VIEW => decode_of_tables(kind, &mut reader)?,
-        KIND_JOIN..=KIND_PLACE | KIND_PART_CAUGHT_UP..=KIND_MOVED => {
-            decode_of_cluster(kind, &mut reader)?
-        }
+        KIND_JOIN..=KIND_MOVED => decode_of_cluster(kind, &mut reader)?,
         found => {
             let what = "kind of meta command";
             return Err(Malformed::Unknown { what, found: u64::from(found), at });
@@ -415,10 +417,16 @@ fn decode_of_cluster(kind: u8, reader: &mut Reader<'_>) -> Result<MetaCommand, M
             let wanted = decode_nodes(reader)?;
             MetaCommand::Place { group, wanted, leader: NodeId(reader.u64()?) }
         }
+        KIND_MOVED_AS_OF_0 => {
+            let group = GroupId(reader.u64()?);
+            let voters = decode_nodes(reader)?;
+            MetaCommand::Moved { group, voters, as_of: Index(0), by: Index(0) }
+        }
         KIND_MOVED => {
             let group = GroupId(reader.u64()?);
             let voters = decode_nodes(reader)?;
-            MetaCommand::Moved { group, voters, as_of: Index(reader.u64()?) }
+            let (as_of, by) = (Index(reader.u64()?), Index(reader.u64()?));
+            MetaCommand::Moved { group, voters, as_of, by }
         }
         KIND_PART_CAUGHT_UP => {
             let name = reader.text()?.to_owned();

@@ -4,14 +4,21 @@
 //! for new streams, here; what is (`replicas`) by the owner once Raft has done it. Nobody here
 //! talks to a replica.
 //!
+//! Owners report `replicas` with the place of the group's log as of which it is so. A report as of
+//! an earlier place than the last one counts for nothing: it is from who owned the group before.
+//! Who was to have a replica and is not any more may have got it all the same, because the owner
+//! has not heard of that, or has not been heard: such nodes count as holding one until the owner
+//! says, acting by the placement of that time or a later one, that the replicas are where they
+//! shall be.
+//!
 //! Invariants: every group of the catalogue has a placement, the meta group too, and no other; a
 //! node is in a list once; who shall own a group is one of those who shall hold it.
 //!
 //! Layout, in the forms of [`crate::codec`]:
 //!
 //! ```text
-//! placement:  initial, replicas, wanted: nodes, as in `member_form` | leader u64 | as_of u64
-//! placements: list of group u64 | placement
+//! placement:  initial, replicas, wanted: nodes, as in `member_form` | leader u64
+//! placements: list of group u64 | placement | given_up: nodes | placed_at u64 | as_of u64
 //! ```
 
 use std::collections::BTreeMap;
@@ -36,25 +43,37 @@ pub struct Placement {
     pub initial: Vec<NodeId>,
     /// Voters as the owner last reported.
     pub replicas: Vec<NodeId>,
-    /// Entry of the group's own log as of which it did.
-    pub as_of: Index,
     /// Voters there shall be.
     pub wanted: Vec<NodeId>,
     /// Who shall own it.
     pub leader: NodeId,
+    /// Nodes that were to be voters, are not to be any more, and may be for all that is known.
+    pub given_up: Vec<NodeId>,
+    /// Where in the log of the meta group `wanted` was said last; 0 where that was the stream's
+    /// beginning.
+    pub placed_at: Index,
 }
 
-/// Whether a stored placement says as of when its replicas are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Dated {
-    No,
-    Yes,
+/// What an owner says of its group: see [`super::MetaCommand::Moved`].
+pub(super) struct Report {
+    pub voters: Vec<NodeId>,
+    pub as_of: Index,
+    pub by: Index,
 }
 
 /// The placement of every group.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Placements {
     rows: BTreeMap<GroupId, Placement>,
+    /// As of which place of the group's log the owner reported it last; 0 where nobody did.
+    as_of: BTreeMap<GroupId, Index>,
+}
+
+/// Whether stored placements say as of when they were reported.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum WithAsOf {
+    Yes,
+    No,
 }
 
 /// How much each node holds and leads, as it shall be, partitions only: the meta group is small and
@@ -70,13 +89,14 @@ impl Placement {
     #[must_use]
     pub fn new(nodes: Vec<NodeId>, leader: NodeId) -> Placement {
         let (initial, replicas) = (nodes.clone(), nodes.clone());
-        Placement { initial, replicas, as_of: Index(0), wanted: nodes, leader }
+        let (given_up, placed_at) = (Vec::new(), Index(0));
+        Placement { initial, replicas, wanted: nodes, leader, given_up, placed_at }
     }
 
-    /// Whether the node has a replica or shall have one.
+    /// Whether the node has a replica, may have one, or shall have one.
     #[must_use]
     pub fn hosts(&self, node: NodeId) -> bool {
-        self.replicas.contains(&node) || self.wanted.contains(&node)
+        [&self.replicas, &self.wanted, &self.given_up].into_iter().any(|it| it.contains(&node))
     }
 
     /// Whether the replicas are where they shall be.
@@ -84,12 +104,30 @@ impl Placement {
     pub fn is_settled(&self) -> bool {
         self.replicas == self.wanted
     }
+
+    /// Changes who shall have a replica. Who was to have one may have it, or may get it still.
+    fn want(&mut self, wanted: Vec<NodeId>, at: Index) {
+        if self.wanted == wanted {
+            return;
+        }
+        let before = std::mem::replace(&mut self.wanted, wanted);
+        let given_up = before.into_iter().chain(std::mem::take(&mut self.given_up));
+        let given_up = given_up.filter(|node| !self.wanted.contains(node)).collect();
+        self.given_up = ascending(given_up);
+        self.placed_at = at;
+    }
+
+    /// Whether the catalogue is to hear of these voters from the owner of the group.
+    #[must_use]
+    pub fn lacks(&self, voters: &[NodeId]) -> bool {
+        self.replicas != voters || self.wanted == voters && !self.given_up.is_empty()
+    }
 }
 
 impl Default for Placements {
     fn default() -> Placements {
         let first = Placement::new(vec![FIRST_NODE], FIRST_NODE);
-        Placements { rows: BTreeMap::from([(GroupId::META, first)]) }
+        Placements { rows: BTreeMap::from([(GroupId::META, first)]), as_of: BTreeMap::new() }
     }
 }
 
@@ -111,6 +149,7 @@ impl Placements {
     pub fn remove(&mut self, groups: &[GroupId]) {
         for group in groups {
             self.rows.remove(group);
+            self.as_of.remove(group);
         }
     }
 
@@ -119,6 +158,7 @@ impl Placements {
         group: GroupId,
         wanted: Vec<NodeId>,
         leader: NodeId,
+        at: Index,
         members: &Members,
     ) -> MetaOutcome {
         let wanted = ascending(wanted);
@@ -128,31 +168,31 @@ impl Placements {
                 if placement.wanted == wanted && placement.leader == leader {
                     return MetaOutcome::NothingToDo;
                 }
-                placement.wanted = wanted;
                 placement.leader = leader;
+                placement.want(wanted, at);
                 MetaOutcome::Placed { group }
             }
             Some(_) | None => MetaOutcome::NothingToDo,
         }
     }
 
-    pub fn moved(
-        &mut self,
-        group: GroupId,
-        voters: Vec<NodeId>,
-        as_of: Index,
-        members: &Members,
-    ) -> MetaOutcome {
+    pub fn moved(&mut self, group: GroupId, report: Report, members: &Members) -> MetaOutcome {
+        let Report { voters, as_of, by } = report;
         let voters = ascending(voters);
+        let known = self.as_of.get(&group).copied().unwrap_or_default();
         // A report that was under way while its node was removed is about a time long past.
         let are_members = are_standing(&voters, members);
         match self.rows.get_mut(&group) {
-            Some(placement) if are_members && placement.as_of < as_of => {
-                placement.as_of = as_of;
-                if placement.replicas == voters {
+            Some(placement) if are_members && known <= as_of && placement.lacks(&voters) => {
+                if by == placement.placed_at && voters == placement.wanted {
+                    placement.given_up.clear();
+                } else if placement.replicas == voters {
                     return MetaOutcome::NothingToDo;
                 }
                 placement.replicas = voters;
+                if as_of != Index(0) {
+                    self.as_of.insert(group, as_of);
+                }
                 MetaOutcome::Placed { group }
             }
             Some(_) | None => MetaOutcome::NothingToDo,
@@ -167,42 +207,51 @@ impl Placements {
 
     pub fn encode(&self, writer: &mut Writer) {
         writer.count(self.rows.len());
-        for (group, Placement { initial, replicas, as_of, wanted, leader }) in &self.rows {
+        for (group, placement) in &self.rows {
             writer.u64(group.0);
-            for nodes in [initial, replicas, wanted] {
+            for nodes in [&placement.initial, &placement.replicas, &placement.wanted] {
                 encode_nodes(writer, nodes);
             }
-            writer.u64(leader.0);
-            writer.u64(as_of.0);
+            writer.u64(placement.leader.0);
+            encode_nodes(writer, &placement.given_up);
+            writer.u64(placement.placed_at.0);
+            writer.u64(self.as_of.get(group).copied().unwrap_or_default().0);
         }
     }
 
-    pub fn decode(reader: &mut Reader<'_>, dated: Dated) -> Result<Placements, Malformed> {
-        let mut rows = BTreeMap::new();
+    pub fn decode(reader: &mut Reader<'_>, with: WithAsOf) -> Result<Placements, Malformed> {
+        let (mut rows, mut as_of) = (BTreeMap::new(), BTreeMap::new());
         for _ in 0..reader.count(PLACEMENT_BYTES_MIN)? {
             let group = GroupId(reader.u64()?);
-            let placement = Placement {
+            let mut placement = Placement {
                 initial: decode_nodes(reader)?,
                 replicas: decode_nodes(reader)?,
                 wanted: decode_nodes(reader)?,
                 leader: NodeId(reader.u64()?),
-                as_of: match dated {
-                    Dated::Yes => Index(reader.u64()?),
-                    Dated::No => Index(0),
-                },
+                given_up: Vec::new(),
+                placed_at: Index(0),
             };
+            if with == WithAsOf::Yes {
+                placement.given_up = decode_nodes(reader)?;
+                placement.placed_at = Index(reader.u64()?);
+                let known = Index(reader.u64()?);
+                if known != Index(0) {
+                    as_of.insert(group, known);
+                }
+            }
             if rows.insert(group, placement).is_some() {
                 return Err(Malformed::inconsistent(format!("{group} is placed twice")));
             }
         }
-        Ok(Placements { rows })
+        Ok(Placements { rows, as_of })
     }
 
     /// What stood in checkpoints of one node, which did not say where its groups are.
     pub fn on_first_node(groups: impl Iterator<Item = GroupId>) -> Placements {
         let placement = Placement::new(vec![FIRST_NODE], FIRST_NODE);
         let groups = groups.chain([GroupId::META]);
-        Placements { rows: groups.map(|group| (group, placement.clone())).collect() }
+        let rows = groups.map(|group| (group, placement.clone())).collect();
+        Placements { rows, as_of: BTreeMap::new() }
     }
 
     /// A checkpoint that breaks what the commands keep is not believed. `groups` are those of the
@@ -223,7 +272,11 @@ impl Placements {
             return Err(Malformed::inconsistent("a group is placed that is not there"));
         }
         let is_known = |node: NodeId| FIRST_NODE <= node && node.0 < members.next_id;
-        for (group, Placement { initial, replicas, wanted, leader, .. }) in &self.rows {
+        for (group, placement) in &self.rows {
+            let Placement { initial, replicas, wanted, leader, given_up, .. } = placement;
+            if !given_up.is_sorted_by(|a, b| a < b) || !given_up.iter().all(|&it| is_known(it)) {
+                return Err(Malformed::inconsistent(format!("{group} was on what is not there")));
+            }
             for nodes in [initial, replicas, wanted] {
                 let is_list = !nodes.is_empty() && nodes.is_sorted_by(|a, b| a < b);
                 if !is_list || !nodes.iter().all(|&node| is_known(node)) {
@@ -232,7 +285,8 @@ impl Placements {
                 }
             }
             let is_removed = |node| members.rows.get(node).is_some_and(|row| !row.stands());
-            if !wanted.contains(leader) || replicas.iter().chain(wanted).any(is_removed) {
+            let holders = replicas.iter().chain(wanted).chain(given_up);
+            if !wanted.contains(leader) || holders.clone().any(is_removed) {
                 return Err(Malformed::inconsistent(format!("{group} has no owner to be")));
             }
         }

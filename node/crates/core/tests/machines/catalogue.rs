@@ -230,8 +230,8 @@ proptest! {
     #[test]
     fn arbitrary_bytes_never_panic(
         bytes in vec(any::<u8>(), 0..200),
-        version in 0..4_u8,
-        kind in 0..19_u8,
+        version in 0..5_u8,
+        kind in 0..20_u8,
     ) {
         let mut likely = vec![version, kind];
         likely.extend_from_slice(&bytes);
@@ -307,15 +307,16 @@ proptest! {
         }
         let now = meta.checkpoint();
         let placements = meta.placements().len();
-        // No partition that caught up; then next id, version and no member; then each placement
-        // with three lists of one node, its owner and as of when that is.
-        let placement = 8 + 3 * (4 + 8) + 8 + 8;
-        let later = 4 + (8 + 4 + 4) + 4 + placements * placement;
-        let (rest, placed) = now.split_at(now.len() - placements * placement);
-        let undated = placed.chunks(placement).flat_map(|row| &row[..placement - 8]);
-        let mut third: Vec<u8> = rest.iter().chain(undated).copied().collect();
-        third[0] = 3;
-        assert_eq!(Meta::restore(&third).as_ref(), Ok(&meta));
+        // Placements are last, and nobody reported one: group, three lists of one node, owner, and
+        // since the last version nobody given up, where it was placed, and as of when.
+        let (placement, as_of) = (8 + 3 * (4 + 8) + 8, 4 + 8 + 8);
+        let mut former = now.to_vec();
+        let rows = former.split_off(now.len() - placements * (placement + as_of));
+        former.extend(rows.chunks(placement + as_of).flat_map(|row| &row[..placement]));
+        former[0] = 3;
+        assert_eq!(Meta::restore(&former).as_ref(), Ok(&meta));
+        // No partition that caught up; then next id, version and no member; then the placements.
+        let later = 4 + (8 + 4 + 4) + 4 + placements * (placement + as_of);
         let mut former = now[..now.len() - later].to_vec();
         former[0] = 2;
         assert_eq!(Meta::restore(&former).as_ref(), Ok(&meta));

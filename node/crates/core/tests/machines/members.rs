@@ -65,8 +65,12 @@ pub fn cluster_commands() -> impl Strategy<Value = MetaCommand> {
             .prop_map(|(node, alive, at)| MetaCommand::SetAlive { node, alive, at }),
         6 => (groups(), vec(nodes(), 0..4), nodes())
             .prop_map(|(group, wanted, leader)| MetaCommand::Place { group, wanted, leader }),
-        4 => (groups(), vec(nodes(), 0..4), (0..9_u64).prop_map(Index))
-            .prop_map(|(group, voters, as_of)| MetaCommand::Moved { group, voters, as_of }),
+        4 => (groups(), vec(nodes(), 0..4), 0..20_u64, 0..20_u64).prop_map(
+            |(group, voters, as_of, by)| {
+                let (as_of, by) = (Index(as_of), Index(by));
+                MetaCommand::Moved { group, voters, as_of, by }
+            }
+        ),
         1 => (0..4_u32).prop_map(|version| MetaCommand::RaiseVersion { version }),
     ]
 }
@@ -92,7 +96,10 @@ pub fn check_cluster_of(meta: &Meta) {
             assert!(nodes.is_sorted_by(|a, b| a < b), "{group} is on {nodes:?}");
         }
         assert!(placement.wanted.contains(&placement.leader), "{group}: {placement:?}");
-        for node in placement.replicas.iter().chain(&placement.wanted) {
+        assert!(placement.given_up.is_sorted_by(|a, b| a < b), "{group}: {placement:?}");
+        let given_up = &placement.given_up;
+        assert!(!given_up.iter().any(|it| placement.wanted.contains(it)), "{group}: {placement:?}");
+        for node in placement.replicas.iter().chain(&placement.wanted).chain(given_up) {
             let is_removed = meta.member(*node).is_some_and(|member| !member.stands());
             assert!(!is_removed, "{group} is on {node}, which was removed");
         }

@@ -19,7 +19,7 @@
 //! state NODE active|draining|leaving|removed [at=TIME]
 //! alive NODE BOOL [at=TIME]
 //! place GROUP NODES… leader=NODE
-//! moved GROUP NODES… [as_of=INDEX]   of the group's own log, 1 if not given
+//! moved GROUP NODES…
 //! raise VERSION                of the cluster
 //! show                         streams, views and producers
 //! cluster                      members, placements and the version
@@ -79,6 +79,7 @@ impl goldenscript::Runner for MetaRunner {
             "cluster" => show_cluster(&self.driven.machine),
             "plan" => self.plan(&mut args)?,
             "done" => self.done()?,
+            "moved" => self.moved(&mut args)?,
             "restart" => self.driven.restart()?,
             "restore" => {
                 self.driven.machine = Meta::restore(&bytes(&mut args)?)?;
@@ -137,12 +138,24 @@ impl MetaRunner {
         Ok(if text.is_empty() { "nothing to do\n".into() } else { text })
     }
 
+    /// An owner says where its group is, acting by the placement as it is unless said otherwise.
+    fn moved(&mut self, args: &mut ArgumentConsumer<'_>) -> Result<String, Box<dyn Error>> {
+        let as_of = Index(number(args.take_key("as_of"), 0)?);
+        let by = args.take_key("by").map(str::parse).transpose()?;
+        let group = GroupId(numbered(args, "GROUP")?);
+        let placement = self.driven.machine.placement(group);
+        let placed_at = placement.map(|placement| placement.placed_at).unwrap_or_default();
+        let by = by.map_or(placed_at, Index);
+        let moved = MetaCommand::Moved { group, voters: nodes(args)?, as_of, by };
+        self.apply(&moved.encode())
+    }
+
     fn done(&mut self) -> Result<String, Box<dyn Error>> {
         let placements = self.driven.machine.placements().clone();
         for (group, placement) in placements {
             if !placement.is_settled() {
-                let as_of = placement.as_of.next();
-                let moved = MetaCommand::Moved { group, voters: placement.wanted, as_of };
+                let (by, as_of) = (placement.placed_at, Index(self.driven.applied));
+                let moved = MetaCommand::Moved { group, voters: placement.wanted, as_of, by };
                 self.apply(&moved.encode())?;
             }
         }
@@ -231,11 +244,6 @@ fn cluster_command(
             let leader = NodeId(number(args.take_key("leader"), 0)?);
             let group = GroupId(numbered(args, "GROUP")?);
             MetaCommand::Place { group, wanted: nodes(args)?, leader }
-        }
-        "moved" => {
-            let group = GroupId(numbered(args, "GROUP")?);
-            let as_of = Index(number(args.take_key("as_of"), 1)?);
-            MetaCommand::Moved { group, voters: nodes(args)?, as_of }
         }
         "raise" => MetaCommand::RaiseVersion { version: numbered(args, "VERSION")? },
         name => return Err(format!("unknown command {name}").into()),
@@ -459,8 +467,11 @@ fn show_cluster(meta: &Meta) -> String {
     for (group, placement) in meta.placements() {
         let (replicas, wanted) = (list(&placement.replicas), list(&placement.wanted));
         write!(text, "{group} on {replicas}, owner {}", placement.leader).unwrap();
-        if !placement.is_settled() {
+        if placement.replicas != placement.wanted {
             write!(text, ", wanted {wanted}").unwrap();
+        }
+        if !placement.given_up.is_empty() {
+            write!(text, ", given up {}", list(&placement.given_up)).unwrap();
         }
         if placement.initial != placement.replicas {
             write!(text, ", began on {}", list(&placement.initial)).unwrap();

@@ -150,6 +150,7 @@ impl Cluster {
         self.now = Time(self.now.0 + ROUND.as_micros() as i64);
         self.forget_dropped();
         let mut happened = self.finish_moves();
+        happened |= self.give_up_moves();
         let before = self.meta.clone();
         let commands = self.plan();
         for command in &commands {
@@ -192,6 +193,24 @@ impl Cluster {
         self.moving.retain(|&group, _| self.meta.placement(group).is_some());
     }
 
+    /// Owners of groups that did not move after all say so: who was to get a replica has none.
+    fn give_up_moves(&mut self) -> bool {
+        let mut stayed = Vec::new();
+        for (&group, placement) in self.meta.placements() {
+            let Placement { replicas, placed_at, .. } = placement;
+            if placement.is_settled() && placement.lacks(replicas) && self.is_live(replicas) {
+                stayed.push((group, replicas.clone(), *placed_at));
+            }
+        }
+        for (group, voters, by) in &stayed {
+            let (group, as_of, by) = (*group, Index(self.applied), *by);
+            self.apply(&MetaCommand::Moved { group, voters: voters.clone(), as_of, by });
+            let placement = self.meta.placement(group).expect("it was just there");
+            assert!(!placement.lacks(voters), "{group}: {placement:?}");
+        }
+        !stayed.is_empty()
+    }
+
     fn finish_moves(&mut self) -> bool {
         let mut done = Vec::new();
         for (&group, left) in &mut self.moving {
@@ -207,9 +226,9 @@ impl Cluster {
                 continue;
             };
             self.moving.remove(&group);
-            let as_of = placement.as_of.next();
+            let (by, as_of) = (placement.placed_at, Index(self.applied));
             let voters = placement.wanted;
-            let moved = self.apply(&MetaCommand::Moved { group, voters, as_of });
+            let moved = self.apply(&MetaCommand::Moved { group, voters, as_of, by });
             assert_eq!(moved, MetaOutcome::Placed { group });
             happened = true;
         }
