@@ -11,7 +11,8 @@
 //! they fold, [`chaos_views`] does so under SIGKILL, [`late`] sends events out of order.
 //! [`cluster`] is several processes that can be cut off from each other, [`history`] decides
 //! whether what their clients saw is linearizable, [`chaos_cluster`] puts these together.
-//! [`small_disk`] is a disk to fill up. [`events`] and [`measure`] serve the benchmarks.
+//! [`small_disk`] is a disk to fill up, [`slow_disk`] one that takes its time, [`false_clock`] a
+//! clock that can be set. [`events`] and [`measure`] serve the benchmarks.
 
 pub mod audit;
 pub mod chaos;
@@ -20,6 +21,7 @@ pub mod chaos_views;
 pub mod client;
 pub mod cluster;
 pub mod events;
+pub mod false_clock;
 pub mod history;
 pub mod late;
 pub mod ledger;
@@ -27,5 +29,6 @@ pub mod load;
 pub mod measure;
 pub mod node;
 pub mod rows;
+pub mod slow_disk;
 pub mod small_disk;
 pub mod views;

@@ -6,6 +6,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Instant;
 
 use alluvium_proto::v1;
 use anyhow::Result;
@@ -13,6 +14,7 @@ use tokio::sync::{Semaphore, watch};
 use tonic::{Code, Status};
 
 use crate::client::{self, Client};
+use crate::history::History;
 use crate::ledger::Ledger;
 use crate::rows;
 
@@ -29,6 +31,7 @@ pub struct Shared {
     silences: AtomicU64,
     // Rows that may be sent by now; without it, any number.
     allowed: Option<Semaphore>,
+    begun: Instant,
 }
 
 /// How a producer sends.
@@ -117,7 +120,8 @@ impl Shared {
         let (acked_rows, _) = watch::channel(0);
         let (killing, ending) = (AtomicBool::new(false), AtomicBool::new(false));
         let (ledger, silences) = (Mutex::default(), AtomicU64::new(0));
-        Shared { ledger, killing, ending, acked_rows, silences, allowed }
+        let begun = Instant::now();
+        Shared { ledger, killing, ending, acked_rows, silences, allowed, begun }
     }
 
     /// Lets so many more rows be sent, unless `waiting_max` are allowed and not sent: what was
@@ -141,6 +145,13 @@ impl Shared {
     /// The ledger. Held for moments only, never across an await.
     pub fn ledger(&self) -> MutexGuard<'_, Ledger> {
         self.ledger.lock().expect("nobody panics while holding the ledger")
+    }
+
+    /// From now on the order of everything is kept: nodes of a cluster are being loaded.
+    pub fn begin_history(&self) {
+        let mut ledger = self.ledger();
+        ledger.is_forwarded = true;
+        ledger.history = Some(History::default());
     }
 
     /// Says whether a broken connection is expected from now on.
@@ -176,6 +187,11 @@ impl Shared {
         self.acked_rows.send_replace(rows);
     }
 
+    /// Since the load began, for people.
+    pub fn seconds(&self) -> f64 {
+        self.begun.elapsed().as_secs_f64()
+    }
+
     /// How many calls nobody answered in time.
     pub fn silences(&self) -> u64 {
         self.silences.load(Ordering::SeqCst)
@@ -183,6 +199,7 @@ impl Shared {
 
     /// Enters an answer that breaks a promise.
     pub fn violation(&self, text: String) {
+        let text = format!("{text}, {:.1} s after the begin", self.seconds());
         self.ledger().violations.push(text);
     }
 

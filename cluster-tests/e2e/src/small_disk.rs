@@ -1,9 +1,13 @@
 //! A file system of a few MiB, to fill up: a directory on it is a node's whole disk.
 
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::measure::is_root;
+
+/// What is written at once to fill it.
+const FILL_BYTES: usize = 64 << 10;
 
 /// A mounted file system, unmounted when dropped.
 #[derive(Debug)]
@@ -29,6 +33,20 @@ impl SmallDisk {
             return Err(String::from_utf8_lossy(&output.stderr).into_owned());
         }
         Ok(SmallDisk { dir, _scratch: scratch })
+    }
+
+    /// Takes all the room that is left, until this file is removed.
+    pub fn fill(&self) -> std::io::Result<PathBuf> {
+        let path = self.dir.join("ballast");
+        let mut file = std::fs::File::create(&path)?;
+        let block = vec![7; FILL_BYTES];
+        loop {
+            match file.write_all(&block) {
+                Ok(()) => {}
+                Err(error) if error.kind() == std::io::ErrorKind::StorageFull => return Ok(path),
+                Err(error) => return Err(error),
+            }
+        }
     }
 
     /// Where it is mounted.

@@ -15,6 +15,9 @@ const POLL: Duration = Duration::from_millis(50);
 /// Doubles of two plans may differ by this much of themselves: they were added up in another order.
 const DOUBLE_DIFFERENCE_MAX: f64 = 1e-12;
 
+/// What `system.views` says in place of a state of what other nodes hold.
+const ELSEWHERE: &str = "parked: other nodes hold this partition";
+
 /// Differences named; the first ones say what is wrong.
 const DIFFERENCES_MAX: usize = 5;
 
@@ -78,12 +81,13 @@ impl ViewCase {
         format!("CREATE MATERIALIZED VIEW {name} {with}AS {query}")
     }
 
-    /// How far it is, by partition.
+    /// How far it is on this node, by partition.
     pub async fn progress(&self, client: &Client) -> Result<Vec<Progress>> {
         let answer = client
             .query(&format!(
                 "SELECT partition, next_offset, lag_events, folded, filtered, expired, \
-                 quarantined, state FROM system.views WHERE view = '{}' ORDER BY partition",
+                 quarantined, state FROM system.views \
+                 WHERE view = '{}' AND state <> '{ELSEWHERE}' ORDER BY partition",
                 self.name
             ))
             .await?;

@@ -2,7 +2,6 @@
 //! and that is what was sent.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use anyhow::{Context, Result};
 use rand::seq::IteratorRandom;
@@ -14,9 +13,6 @@ use crate::cluster::Cluster;
 use crate::load::Shared;
 use crate::rows;
 use crate::views::{self, ViewCase};
-
-/// A view that has not caught up after this time hangs.
-const FOLD_WAIT_MAX: Duration = Duration::from_secs(60);
 
 /// The audited stream and the views over it.
 #[derive(Clone, Debug)]
@@ -125,7 +121,6 @@ async fn same_everywhere(cluster: &Cluster, work: &Work) -> Result<Vec<String>> 
 
 /// What is wrong with a view on one node, and its digests by partition.
 async fn view_on(client: &Client, view: &ViewCase) -> Result<(Vec<String>, Vec<String>)> {
-    view.wait(client, FOLD_WAIT_MAX).await?;
     let (_, mut wrong) = view.check_counts(client).await?;
     wrong.append(&mut view.check_answer(client).await?);
     let audited = client.query(&format!("AUDIT VIEW {}", view.name)).await?;

@@ -86,8 +86,9 @@ impl Targets {
 }
 
 impl Clients {
-    /// Producers that have sent nothing yet.
+    /// Producers that have sent nothing yet, and what is known of the stream from now on.
     pub fn new(cluster: &Cluster, work: &Work, shared: Arc<Shared>) -> Clients {
+        shared.begin_history();
         let (near, far) = (cluster.reach(Side::Near), cluster.reach(Side::Far));
         let modes = (0..PRODUCERS).map(|number| match number % 2 {
             0 => Mode::Unary,
@@ -281,7 +282,8 @@ impl Reader {
         let answer = match client.query(&self.sql(question)).await {
             Ok(answer) => answer,
             Err(status) => {
-                self.shared.unless_killed(&status, "a read");
+                let what = format!("{question:?} asked of n{}", node + 1);
+                self.shared.unless_killed(&status, &what);
                 return false;
             }
         };

@@ -40,19 +40,20 @@ impl Fault {
         }
     }
 
-    /// Whether a cluster of so many nodes must take writes while it lasts.
-    pub fn leaves_a_majority(self, nodes: usize) -> bool {
-        self != Fault::KillAll && 3 <= nodes
-    }
-
-    /// How long it lasts at least.
-    pub fn length(self) -> Range<Duration> {
+    /// How long it goes on: once others have taken over, if they can, else from its begin. Those
+    /// who took over have been elected, so even nothing is longer than an election takes.
+    pub fn length(self, is_taken_over: bool) -> Range<Duration> {
         let millis = |start, end| Duration::from_millis(start)..Duration::from_millis(end);
         match self {
-            Fault::KillOwner => millis(500, 3_000),
             Fault::KillAll => millis(0, 500),
-            Fault::PauseOwner => millis(3_000, 5_000),
-            Fault::Split | Fault::OneWay | Fault::IsolateOwner => millis(2_000, 5_000),
+            Fault::KillOwner
+            | Fault::PauseOwner
+            | Fault::Split
+            | Fault::OneWay
+            | Fault::IsolateOwner => match is_taken_over {
+                true => millis(0, 1_000),
+                false => millis(2_000, 5_000),
+            },
         }
     }
 }

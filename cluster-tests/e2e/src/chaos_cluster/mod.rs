@@ -11,8 +11,10 @@
 pub mod checks;
 pub mod clients;
 mod fault;
+mod phases;
 mod report;
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -23,9 +25,9 @@ use rand_chacha::ChaCha8Rng;
 use self::checks::Work;
 use self::clients::Clients;
 pub use self::fault::{FAULTS, Fault};
+use self::phases::Phases;
 pub use self::report::ClusterReport;
 use crate::cluster::Cluster;
-use crate::history::History;
 use crate::load::Shared;
 
 /// Partitions of the audited stream.
@@ -36,7 +38,7 @@ const PARTITIONS: u32 = 6;
 const ROUNDS_PER_STREAM: usize = 12;
 
 /// So many rows are acknowledged before a fault, and after it is healed.
-const ROWS_BETWEEN: u64 = 2_000;
+const ROWS_BETWEEN: u64 = 1_000;
 
 /// Longer than a cluster that lives takes for anything: what is not there by then is a violation.
 const WAIT_MAX: Duration = Duration::from_secs(60);
@@ -120,7 +122,6 @@ impl Run<'_> {
         let work = Work::new(stream, PARTITIONS);
         work.create(&self.cluster.client(0).await?).await?;
         let shared = Shared::paced();
-        shared.ledger().history = Some(History::default());
         // In a cluster under faults a call may be lost at any time: another node is asked then.
         shared.set_killing(true);
         let mut clients = Clients::new(&self.cluster, &work, shared.clone());
@@ -128,9 +129,11 @@ impl Run<'_> {
             let begun = Instant::now();
             let done = self.round(fault, &work, &mut clients).await;
             self.take_violations(&shared);
-            done.with_context(|| format!("round of {fault}"))?;
+            let phases = done.with_context(|| format!("round of {fault}"))?;
+            self.report.phases.add(&phases);
             let silences = shared.silences();
-            say(&format!("{}, {silences} silences", self.report.line(fault, begun.elapsed())));
+            let line = self.report.line(fault, begun.elapsed());
+            say(&format!("{line}, {silences} silences; {phases}"));
             if !self.report.violations.is_empty() {
                 return Ok(());
             }
@@ -143,58 +146,85 @@ impl Run<'_> {
         self.report.violations.append(&mut shared.ledger().violations);
     }
 
-    async fn round(&mut self, fault: Fault, work: &Work, clients: &mut Clients) -> Result<()> {
+    async fn round(&mut self, fault: Fault, work: &Work, clients: &mut Clients) -> Result<Phases> {
+        let mut phases = Phases::begin();
         let owners = self.cluster.wait_owned(&work.stream, PARTITIONS, WAIT_MAX).await?;
+        phases.next();
         clients.start(self.options.rate, self.rng.random())?;
         clients.wait_rows(ROWS_BETWEEN, WAIT_MAX).await.context("before the fault")?;
+        phases.next();
         let victim = owners[&self.rng.random_range(0..PARTITIONS)];
         let lost: Vec<u32> =
             owners.iter().filter(|(_, owner)| **owner == victim).map(|(part, _)| *part).collect();
-        self.inject(fault, victim).await?;
+        let voters = self.cluster.voters(&work.stream).await?;
+        let hit = self.hit(fault, victim, &voters);
+        self.inject(fault, victim, &hit).await?;
         let since = Instant::now();
         self.report.begin(fault);
-        let keeps_on = fault.leaves_a_majority(self.cluster.len());
+        let keeps_on = keeps_on(&voters, &hit);
         if keeps_on {
             let again = clients.wait_written(&lost, since, WAIT_MAX).await;
             let again = again.context("while the fault lasts")?;
             self.report.writable_again(fault, again);
         }
         // A fault has a length of its own: nothing is waited for here.
-        let length = self.rng.random_range(fault.length());
-        tokio::time::sleep_until((since + length).into()).await;
+        tokio::time::sleep(self.rng.random_range(fault.length(keeps_on))).await;
+        phases.next();
         let mended = Instant::now();
         self.mend(fault, victim).await?;
         let all: Vec<u32> = (0..PARTITIONS).collect();
         let again = clients.wait_written(&all, mended, WAIT_MAX).await;
         let again = again.context("after the fault was healed")?;
-        if !keeps_on {
+        if fault == Fault::KillAll {
             self.report.writable_again(fault, again);
         }
         self.cluster.wait_ready().await?;
         clients.wait_rows(ROWS_BETWEEN, WAIT_MAX).await.context("after the fault")?;
+        phases.next();
         clients.end(WAIT_MAX).await?;
-        checks::check(&self.cluster, work, clients.shared(), &mut self.rng).await
+        phases.next();
+        checks::check(&self.cluster, work, clients.shared(), &mut self.rng).await?;
+        phases.next();
+        Ok(phases)
     }
 
-    async fn inject(&mut self, fault: Fault, victim: usize) -> Result<()> {
+    /// The nodes that a fault takes from the others.
+    fn hit(
+        &mut self,
+        fault: Fault,
+        victim: usize,
+        voters: &BTreeMap<u32, Vec<usize>>,
+    ) -> Vec<usize> {
+        let all = 0..self.cluster.len();
         match fault {
-            Fault::KillOwner => self.cluster.kill(victim).await,
-            Fault::KillAll => {
-                for node in 0..self.cluster.len() {
-                    self.cluster.kill(node).await?;
+            Fault::KillOwner | Fault::PauseOwner | Fault::OneWay | Fault::IsolateOwner => {
+                vec![victim]
+            }
+            Fault::KillAll => all.collect(),
+            Fault::Split => {
+                let minority = (self.cluster.len() - 1) / 2;
+                let mut others: Vec<usize> = all.filter(|node| *node != victim).collect();
+                others.shuffle(&mut self.rng);
+                // Where it can be had, a minority without which every partition goes on: with more
+                // nodes than replicas, two of them may be most of a partition.
+                others.sort_by_key(|other| !keeps_on(voters, &[victim, *other]));
+                others.truncate(minority.saturating_sub(1));
+                others.push(victim);
+                others
+            }
+        }
+    }
+
+    async fn inject(&mut self, fault: Fault, victim: usize, hit: &[usize]) -> Result<()> {
+        match fault {
+            Fault::KillOwner | Fault::KillAll => {
+                for node in hit {
+                    self.cluster.kill(*node).await?;
                 }
                 Ok(())
             }
             Fault::PauseOwner => self.cluster.pause(victim).await,
-            Fault::Split => {
-                let minority = (self.cluster.len() - 1) / 2;
-                let mut others: Vec<usize> = (0..self.cluster.len()).collect();
-                others.retain(|node| *node != victim);
-                others.shuffle(&mut self.rng);
-                others.truncate(minority - 1);
-                others.push(victim);
-                self.cluster.split(&others)
-            }
+            Fault::Split => self.cluster.split(hit),
             Fault::OneWay if self.rng.random() => self.cluster.deafen(victim),
             Fault::OneWay => self.cluster.mute(victim),
             Fault::IsolateOwner => self.cluster.isolate_from_peers(victim),
@@ -208,4 +238,12 @@ impl Run<'_> {
             Fault::Split | Fault::OneWay | Fault::IsolateOwner => self.cluster.heal(),
         }
     }
+}
+
+/// Whether most of each partition's voters are left without these nodes.
+fn keeps_on(voters: &BTreeMap<u32, Vec<usize>>, hit: &[usize]) -> bool {
+    voters.values().all(|nodes| {
+        let left = nodes.iter().filter(|node| !hit.contains(node)).count();
+        nodes.len() < 2 * left
+    })
 }

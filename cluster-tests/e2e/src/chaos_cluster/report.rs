@@ -7,11 +7,12 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 
 use super::fault::Fault;
+use super::phases::Phases;
 use crate::load::Shared;
 use crate::measure::{self, Latencies};
 
 /// What happened.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct ClusterReport {
     /// How many nodes the cluster has.
     pub nodes: usize,
@@ -31,6 +32,8 @@ pub struct ClusterReport {
     pub reads: (u64, u64),
     /// Broken promises. Empty is the only good answer.
     pub violations: Vec<String>,
+    /// Where the time of all rounds went.
+    pub phases: Phases,
 }
 
 /// Of one kind of fault.
@@ -47,7 +50,18 @@ pub struct FaultReport {
 impl ClusterReport {
     /// Nothing has happened yet.
     pub fn new(nodes: usize) -> ClusterReport {
-        ClusterReport { nodes, ..ClusterReport::default() }
+        ClusterReport {
+            nodes,
+            faults: BTreeMap::new(),
+            batches: 0,
+            rows: 0,
+            retries: 0,
+            duplicates: 0,
+            silences: 0,
+            reads: (0, 0),
+            violations: Vec::new(),
+            phases: Phases::begin(),
+        }
     }
 
     pub(super) fn begin(&mut self, fault: Fault) {
@@ -94,8 +108,8 @@ impl ClusterReport {
             "| date | nodes | rounds | acked batches | acked rows | sent again | already held | \
              unanswered calls | reads | of them answered | violations | seed | minutes |\n\
              |---|---|---|---|---|---|---|---|---|---|---|---|---|\n\
-             | {} | {nodes} | {rounds} | {batches} | {rows} | {retries} | {duplicates} | {silences} | {} | {} | \
-             {} | {seed} | {:.1} |\n\n\
+             | {} | {nodes} | {rounds} | {batches} | {rows} | {retries} | {duplicates} | \
+             {silences} | {} | {} | {} | {seed} | {:.1} |\n\n\
              | fault | rounds | writable again, p50 | p99 | most |\n|---|---|---|---|---|\n",
             measure::today(),
             reads.0,
@@ -110,6 +124,7 @@ impl ClusterReport {
             writeln!(text, "| {fault} | {rounds} | {half:.0} ms | {most:.0} ms | {all:.0} ms |")
                 .expect("text takes everything");
         }
+        writeln!(text, "\nSeconds of all rounds: {}.", self.phases).expect("text takes everything");
         text
     }
 

@@ -48,6 +48,21 @@ impl Cluster {
     /// Starts so many nodes and waits until they are ready.
     pub async fn start(nodes: usize, settings: &[(&str, &str)]) -> Result<Cluster> {
         let (network, no_cuts) = Network::best();
+        Cluster::start_on(network, no_cuts, nodes, settings).await
+    }
+
+    /// The same with all nodes on loopback: nothing between them but what the kernel needs.
+    pub async fn start_on_loopback(nodes: usize, settings: &[(&str, &str)]) -> Result<Cluster> {
+        let no_cuts = Some("nodes stand on loopback".to_owned());
+        Cluster::start_on(Network::Loopback, no_cuts, nodes, settings).await
+    }
+
+    async fn start_on(
+        network: Network,
+        no_cuts: Option<String>,
+        nodes: usize,
+        settings: &[(&str, &str)],
+    ) -> Result<Cluster> {
         let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
         let settings = settings.iter().map(owned).collect();
         let mut cluster = Cluster {
@@ -73,10 +88,22 @@ impl Cluster {
     /// ready.
     pub async fn add(&mut self, data_dir: Option<&Path>) -> Result<usize> {
         let node = self.prepare(data_dir)?;
+        self.join(node).await?;
+        Ok(node)
+    }
+
+    /// Starts a node that was prepared, and waits until it is ready.
+    pub async fn join(&mut self, node: usize) -> Result<()> {
         let name = self.name(node);
         self.nodes[node].restart().await.with_context(|| format!("start {name}"))?;
         self.ids[node] = Some(self.client(node).await?.status().await?.node_id);
-        Ok(node)
+        Ok(())
+    }
+
+    /// Lets a node that was prepared be started with these variables too.
+    pub fn set(&mut self, node: usize, settings: Vec<(String, String)>) {
+        let settings = self.settings.iter().cloned().chain(settings).collect();
+        self.nodes[node].settings(settings);
     }
 
     /// Adds one node without starting it.

@@ -8,7 +8,6 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::Cluster;
-use crate::client::Client;
 
 /// How often something is looked at again.
 const POLL: Duration = Duration::from_millis(50);
@@ -49,24 +48,56 @@ pub async fn readyz(address: &str) -> Result<String> {
     Ok(answer)
 }
 
+/// What `system.partitions` says in place of a state of a partition that other nodes hold.
+const ELSEWHERE: &str = "on other nodes";
+
+/// What a node says of one partition.
+#[derive(Clone, Copy, Debug)]
+struct Said {
+    /// The owner, by its place among our nodes, where the node knows one.
+    owner: Option<usize>,
+    /// Whether the node holds a replica.
+    is_here: bool,
+}
+
 impl Cluster {
-    /// Of each partition of a stream the place of its owner among our nodes, as this client's node
-    /// sees it; `None` where it sees none.
-    pub async fn owners(
-        &self,
-        client: &Client,
-        stream: &str,
-    ) -> Result<BTreeMap<u32, Option<usize>>> {
+    async fn said(&self, node: usize, stream: &str) -> Result<BTreeMap<u32, Said>> {
+        let client = self.look_client(node).await?;
         let answer = client
             .query(&format!(
-                "SELECT partition, owner FROM system.partitions WHERE stream = '{stream}'"
+                "SELECT partition, owner, state FROM system.partitions WHERE stream = '{stream}'"
             ))
             .await?;
-        let mut owners = BTreeMap::new();
-        for [partition, owner] in answer.integer_rows()? {
-            owners.insert(u32::try_from(partition)?, self.place_of(owner));
+        let (partitions, owners) = (answer.integers(0)?, answer.integers(1)?);
+        let mut all = BTreeMap::new();
+        for ((partition, owner), state) in partitions.into_iter().zip(owners).zip(answer.texts(2)?)
+        {
+            let said = Said { owner: self.place_of(owner), is_here: state != ELSEWHERE };
+            all.insert(u32::try_from(partition)?, said);
         }
-        Ok(owners)
+        Ok(all)
+    }
+
+    /// The owner of each partition, where all nodes that run and hold a replica agree on it.
+    async fn agreed(&self, stream: &str, partitions: u32) -> Result<BTreeMap<u32, usize>> {
+        let mut agreed = BTreeMap::new();
+        for node in self.running() {
+            let said = self.said(node, stream).await?;
+            if said.len() != usize::try_from(partitions)? {
+                bail!("{} of {partitions} partitions are known to n{}", said.len(), node + 1);
+            }
+            for (partition, said) in said.into_iter().filter(|(_, said)| said.is_here) {
+                let owner = said.owner.context("a partition has no owner")?;
+                let other = agreed.insert(partition, owner);
+                if other.is_some_and(|other| other != owner) {
+                    bail!("nodes see other owners of partition {partition}: {other:?}, {owner}");
+                }
+            }
+        }
+        if agreed.len() != usize::try_from(partitions)? {
+            bail!("nobody holds some of {partitions} partitions: {agreed:?}");
+        }
+        Ok(agreed)
     }
 
     /// Waits until every partition of a stream has an owner, and the nodes that run agree on it.
@@ -76,26 +107,28 @@ impl Cluster {
         partitions: u32,
         wait_max: Duration,
     ) -> Result<BTreeMap<u32, usize>> {
-        poll(wait_max, async || {
-            let mut agreed: Option<BTreeMap<u32, usize>> = None;
-            for node in self.running() {
-                let client = self.look_client(node).await?;
-                let owners = self.owners(&client, stream).await?;
-                let owners: Option<BTreeMap<u32, usize>> =
-                    owners.into_iter().map(|(part, owner)| Some((part, owner?))).collect();
-                let owners = owners.context("a partition has no owner")?;
-                if owners.len() != usize::try_from(partitions)? {
-                    bail!("{} of {partitions} partitions are known", owners.len());
-                }
-                if agreed.as_ref().is_some_and(|agreed| *agreed != owners) {
-                    bail!("nodes see other owners: {agreed:?} and {owners:?}");
-                }
-                agreed = Some(owners);
-            }
-            Ok(agreed)
-        })
-        .await
-        .with_context(|| format!("wait for the owners of {stream}"))
+        poll(wait_max, async || Ok(Some(self.agreed(stream, partitions).await?)))
+            .await
+            .with_context(|| format!("wait for the owners of {stream}"))
+    }
+
+    /// Of each partition the nodes that have a vote in it.
+    pub async fn voters(&self, stream: &str) -> Result<BTreeMap<u32, Vec<usize>>> {
+        let node = self.running().next().context("no node runs")?;
+        let client = self.look_client(node).await?;
+        let answer = client
+            .query(&format!(
+                "SELECT partition, replicas FROM system.partitions WHERE stream = '{stream}'"
+            ))
+            .await?;
+        let mut voters = BTreeMap::new();
+        for (partition, ids) in answer.integers(0)?.into_iter().zip(answer.texts(1)?) {
+            let place = |id: &str| self.place_of(id.trim().parse().ok()?);
+            let nodes: Option<Vec<usize>> = ids.split(',').map(place).collect();
+            let nodes = nodes.with_context(|| format!("partition {partition} is on {ids:?}"))?;
+            voters.insert(u32::try_from(partition)?, nodes);
+        }
+        Ok(voters)
     }
 
     /// Waits until each of these nodes owns its share of the partitions, give or take one, and no
@@ -107,23 +140,21 @@ impl Cluster {
         among: &[usize],
         wait_max: Duration,
     ) -> Result<()> {
+        let share = partitions / u32::try_from(among.len())?;
         poll(wait_max, async || {
-            let client = self.look_client(among[0]).await?;
-            let owners = self.owners(&client, stream).await?;
+            let owners = self.agreed(stream, partitions).await?;
             let mut counts: BTreeMap<usize, u32> = among.iter().map(|node| (*node, 0)).collect();
-            for owner in owners.values() {
-                let owner = owner.context("a partition has no owner")?;
+            for owner in owners.into_values() {
                 *counts.entry(owner).or_default() += 1;
             }
-            let share = partitions / u32::try_from(among.len())?;
             let is_fair =
                 |(node, count): (&usize, &u32)| among.contains(node) && share.abs_diff(*count) <= 1;
-            if owners.len() == usize::try_from(partitions)? && counts.iter().all(is_fair) {
+            if counts.iter().all(is_fair) {
                 return Ok(Some(()));
             }
             bail!("partitions owned by node: {counts:?}")
         })
         .await
-        .with_context(|| format!("wait until {among:?} own {share} each", share = "their share"))
+        .with_context(|| format!("wait until {among:?} own {share} each, give or take one"))
     }
 }

@@ -2,9 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use cluster_e2e::chaos_cluster::{self, ClusterChaosOptions, ClusterReport, Fault};
+use cluster_e2e::chaos_cluster::{self, ClusterChaosOptions, ClusterReport, FAULTS, Fault};
 use cluster_e2e::client::Client;
 use cluster_e2e::cluster::{Cluster, Side, status};
+use cluster_e2e::node::{Node, NodeOptions};
 
 const SEED: u64 = 20_261_122;
 
@@ -69,4 +70,78 @@ async fn a_cut_link_is_silent_until_it_heals() {
     cluster.kill(0).await.unwrap();
     cluster.restart_dead().await.unwrap();
     ask(Side::Near).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ten_rounds_of_each_fault_over_three_nodes() {
+    ten_rounds_of_each_fault(3).await;
+}
+
+async fn ten_rounds_of_each_fault(nodes: usize) {
+    let begun = Instant::now();
+    let mut report = chaos(nodes, &FAULTS, 10).await;
+    eprintln!("{}", report.tables(SEED, begun.elapsed()));
+    let seen = |fault: &Fault| report.faults.get(fault).map(|report| report.rounds);
+    // What cuts links is left out where there are no namespaces, and was said to be.
+    let has_cuts = Cluster::start(0, &[]).await.unwrap().why_no_cuts().is_none();
+    let missing = FAULTS.iter().filter(|fault| seen(fault) != Some(10));
+    let missing: Vec<&Fault> = missing.filter(|fault| has_cuts || !fault.cuts_links()).collect();
+    assert!(missing.is_empty(), "{missing:?} did not happen ten times");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_nodes_work_and_say_that_they_survive_no_loss() {
+    let cluster = Cluster::start(2, &[]).await.unwrap();
+    for node in cluster.running() {
+        let status = cluster.command(node, &["status"]).await.unwrap();
+        let words: Vec<&str> = status.split_whitespace().collect();
+        assert!(words.join(" ").contains("survives no loss"), "{status}");
+        let client = cluster.client(node).await.unwrap();
+        client.query(&format!("CREATE STREAM of_{node} (n BIGINT)")).await.unwrap();
+        client.query(&format!("INSERT INTO of_{node} VALUES (1), (2)")).await.unwrap();
+    }
+    for (node, stream) in [(0, "of_1"), (1, "of_0")] {
+        let client = cluster.client(node).await.unwrap();
+        let answer = client.query(&format!("SELECT count(*) FROM {stream}")).await.unwrap();
+        assert_eq!(answer.single().unwrap(), 2, "{stream} asked of n{}", node + 1);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_with_another_clusters_data_is_refused() {
+    let mut cluster = Cluster::start(1, &[]).await.unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    let mut other = Node::start(NodeOptions::default().data_dir(&data)).await.unwrap();
+    let client = other.client().await.unwrap();
+    let foreign = client.status().await.unwrap().cluster_id;
+    assert!(other.terminate(WAIT_MAX).await.unwrap().success());
+    let stranger = cluster.prepare(Some(&data)).unwrap();
+    let (status, log) = cluster.node_mut(stranger).start_refused(WAIT_MAX).await.unwrap();
+    assert!(!status.success(), "{status}");
+    let own = cluster.client(0).await.unwrap().status().await.unwrap().cluster_id;
+    assert_ne!(own, foreign);
+    // Whoever reads it must see which two clusters are mixed up.
+    assert!(log.contains(&own) && log.contains(&foreign), "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_without_its_seeds_says_so_and_joins_when_they_are_there() {
+    let mut cluster = Cluster::start(1, &[]).await.unwrap();
+    cluster.kill(0).await.unwrap();
+    let late = cluster.prepare(None).unwrap();
+    cluster.node_mut(late).launch().unwrap();
+    let http = cluster.addresses(late).http.clone();
+    let seed = cluster.addresses(0).peer.clone();
+    status::poll(WAIT_MAX, async || {
+        let said = status::readyz(&http).await?;
+        anyhow::ensure!(!said.starts_with("HTTP/1.1 200"), "it says that it is ready");
+        Ok(said.contains(&seed).then_some(()))
+    })
+    .await
+    .unwrap();
+    cluster.node_mut(0).restart().await.unwrap();
+    cluster.node_mut(late).wait_ready().await.unwrap();
+    let client = cluster.client(late).await.unwrap();
+    client.query("CREATE STREAM after (n BIGINT)").await.unwrap();
 }

@@ -14,6 +14,7 @@ mod disk;
 mod producers;
 mod single;
 mod stop;
+mod trouble;
 mod views;
 mod views_without_sql;
 

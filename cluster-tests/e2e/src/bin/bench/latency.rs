@@ -79,7 +79,7 @@ pub async fn single(options: &SingleOptions) -> Result<()> {
 
 /// Requests to be sent over and over: rows differ, encoding is done before the clock starts,
 /// because an application that sends single events sends them as they are.
-fn single_requests(form: &str) -> Result<Vec<v1::AppendRequest>> {
+pub fn single_requests(form: &str) -> Result<Vec<v1::AppendRequest>> {
     let block = Events::new(BLOCK_ROWS as u64).block(0);
     let rows: Vec<Rows> = match form {
         "JSON" => lines(&block, TextForm::Json).into_iter().map(|l| Rows::Json(vec![l])).collect(),
@@ -119,7 +119,8 @@ async fn single_run(
     Ok(vec![rate(events, seconds), p50, p99, p999, format!("{:.1}", cpu / (events as f64 / 1e6))])
 }
 
-async fn call_until(
+/// Calls, one at a time, until then.
+pub async fn call_until(
     client: Client,
     requests: Arc<Vec<v1::AppendRequest>>,
     caller: usize,
@@ -190,7 +191,8 @@ async fn probe(node: &Node, options: &LatencyOptions, batch_rows: usize) -> Resu
     Ok(loaded.rows as f64 / loaded.wall.as_secs_f64())
 }
 
-fn slices(rows: &Rows, batch_rows: usize) -> Vec<Rows> {
+/// A batch in pieces of so many rows.
+pub fn slices(rows: &Rows, batch_rows: usize) -> Vec<Rows> {
     let Rows::Arrow(batch) = rows else { return Vec::new() };
     let part = |first: usize| batch.slice(first, batch_rows.min(batch.num_rows() - first));
     (0..batch.num_rows()).step_by(batch_rows).map(|first| Rows::Arrow(part(first))).collect()
@@ -225,7 +227,8 @@ async fn open_loop(
     Ok((latencies, rows / begun.elapsed().as_secs_f64()))
 }
 
-async fn send_on_time(
+/// Sends batches when they are due, from then on, and waits for every ack.
+pub async fn send_on_time(
     client: Client,
     batches: Arc<Vec<Rows>>,
     first: Instant,

@@ -1,4 +1,4 @@
-//! Benchmarks of one node, each beside peers in the same run. Prints Markdown for
+//! Benchmarks of one node and of three, beside peers in the same run. Prints Markdown for
 //! docs/BENCHMARKS.md.
 //!
 //! The load client runs on the same cores as the node and its CPU time is named. Every load is
@@ -6,6 +6,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program prints its result")]
 
 mod answers;
+mod cluster;
 mod ingest;
 mod latency;
 mod load;
@@ -44,6 +45,8 @@ enum What {
     Start(start::StartOptions),
     /// Ingest with views, freshness, history, and questions that views answer.
     Views(views::ViewsOptions),
+    /// Three nodes: ingest beside etcd, idle partitions, nodes that join, owners that are killed.
+    Cluster(cluster::ClusterOptions),
     /// Memory and CPU of a fresh node that does nothing.
     Idle(start::IdleOptions),
 }
@@ -74,6 +77,7 @@ async fn run(what: What) -> anyhow::Result<()> {
         What::Lookups(options) => lookups::run(&options).await,
         What::Start(options) => start::run(&options).await,
         What::Views(options) => views::run(&options).await,
+        What::Cluster(options) => cluster::run(&options).await,
         What::Idle(options) => start::idle(&options).await,
     }
 }
