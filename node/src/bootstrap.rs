@@ -29,6 +29,8 @@ use crate::contain;
 use crate::grpc::peer::Peers;
 use crate::host::NodeDoor;
 use crate::ingest::Ingest;
+use crate::sql::producers::Producers;
+use crate::sql::run::Statements;
 use crate::streams::Streams;
 use crate::telemetry::Metrics;
 use crate::views::Views;
@@ -97,6 +99,10 @@ pub struct Node {
     pub door: Arc<NodeDoor>,
     /// Where SQL runs.
     pub query_runtime: Handle,
+    /// The statements that run now.
+    pub statements: Arc<Statements>,
+    /// Producers that say a name with each batch.
+    pub producers: Arc<Producers>,
     /// Counters.
     pub metrics: Arc<Metrics>,
     /// What is on disk.

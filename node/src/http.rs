@@ -1,22 +1,54 @@
-//! `/livez`, `/readyz` and `/metrics`. No data of streams, nothing to change.
+//! HTTP: health and metrics, SQL, and events into streams.
+//!
+//! `/livez`, `/readyz` and `/metrics` hold no data of streams. `/v1/` is for programs without
+//! another way in; `/v1/openapi.json` describes it.
+
+mod events;
+mod failure;
+mod ipc;
+mod sql;
 
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::State;
+use axum::extract::{DefaultBodyLimit, State};
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
-use axum::routing::get;
+use axum::routing::{get, post};
 
-use crate::bootstrap::Doors;
+use self::failure::Failure;
+use crate::bootstrap::{Doors, Node};
+
+/// The longest statement with its parameters.
+const QUESTION_BYTES_MAX: usize = 2 << 20;
+
+/// The longest batch of events, as everywhere: one append.
+const EVENTS_BYTES_MAX: usize = 8 << 20;
+
+/// The description of `/v1/`.
+const OPENAPI: &str = include_str!("http/openapi.json");
 
 /// The routes of one node.
 pub fn router(doors: Arc<Doors>) -> Router {
+    let sql = post(sql::sql).layer(DefaultBodyLimit::max(QUESTION_BYTES_MAX));
+    let events = post(events::events).layer(DefaultBodyLimit::max(EVENTS_BYTES_MAX));
     Router::new()
         .route("/livez", get(livez))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
+        .route("/v1/sql", sql)
+        .route("/v1/streams/{name}/events", events)
+        .route("/v1/openapi.json", get(openapi))
         .with_state(doors)
+}
+
+/// The node, once it is there.
+fn node(doors: &Doors) -> Result<&Arc<Node>, Failure> {
+    doors.node().ok_or_else(|| {
+        let reason = doors.readiness().err().unwrap_or_default();
+        let message = format!("the node is not ready: it {reason}");
+        Failure::new(StatusCode::SERVICE_UNAVAILABLE, "57P03", message)
+    })
 }
 
 /// The process answers.
@@ -37,4 +69,8 @@ async fn metrics(State(doors): State<Arc<Doors>>) -> impl IntoResponse {
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     let text = doors.node().map(|node| node.metrics_text()).unwrap_or_default();
     ([(header::CONTENT_TYPE, kind)], text)
+}
+
+async fn openapi() -> impl IntoResponse {
+    ([(header::CONTENT_TYPE, "application/json")], OPENAPI)
 }

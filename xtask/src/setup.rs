@@ -89,6 +89,33 @@ fn found(program: &str) -> bool {
     places.iter().any(|place| Path::new(place).join(program).is_file())
 }
 
+/// What the clients of other makers need, which the tests run against a node.
+const CLIENTS: &str = "cluster-tests/e2e/clients/requirements.txt";
+
+/// Sees to it that tests can run clients of other makers: their Python packages, in a virtual
+/// environment beside the folder of build results.
+///
+/// Without it these tests say what they leave out, so nothing here is an error.
+pub fn try_clients(root: &Path, cache: &Path) {
+    let environment = cache.join("clients-venv");
+    let python = environment.join("bin/python");
+    if !python.is_file() {
+        let made = Command::new("python3").args(["-m", "venv"]).arg(&environment).status();
+        if !made.is_ok_and(|status| status.success()) {
+            // What is half made would look whole the next time.
+            let _ = std::fs::remove_dir_all(&environment);
+            println!("tests of clients will be left out: no python3 with its venv module");
+            return;
+        }
+    }
+    let mut install = Command::new(&python);
+    install.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r"]);
+    if !install.arg(root.join(CLIENTS)).status().is_ok_and(|status| status.success()) {
+        let _ = std::fs::remove_dir_all(&environment);
+        println!("tests of clients will be left out: pip could not install {CLIENTS}");
+    }
+}
+
 /// Sees to it that rustfmt and clippy are there.
 pub fn ensure_checkers() -> Result<()> {
     for (command, component) in [("fmt", "rustfmt"), ("clippy", "clippy")] {

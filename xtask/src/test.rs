@@ -199,6 +199,8 @@ fn built(root: &Path, name: &str) -> Result<Counts> {
 /// Real processes, with network namespaces where this machine has them.
 fn e2e(root: &Path) -> Result<Counts> {
     setup::try_network();
+    let target = cargo::target_dir()?;
+    setup::try_clients(root, target.parent().context("the build results lie in a folder")?);
     built(root, "cluster-e2e")
 }
 

@@ -224,6 +224,8 @@ impl Starting<'_> {
             engine,
             door,
             query_runtime: self.query.handle().clone(),
+            statements: Arc::default(),
+            producers: Arc::default(),
             metrics,
             store,
             cluster,

@@ -186,7 +186,7 @@ pub(super) fn start(
     let router = http::router(doors.clone());
     let http = axum::serve(http, router).with_graceful_shutdown(until(stopped));
     servers.spawn_on(async move { http.await.context("serve http") }, io);
-    let pg = sql::pgwire::serve(pg, until(stopped));
+    let pg = sql::pgwire::serve(doors.clone(), pg, until(stopped));
     servers.spawn_on(async move { pg.await.context("serve the PostgreSQL protocol") }, io);
     (servers, to_the_end)
 }

@@ -56,14 +56,14 @@ pub const KEYS: &[Key] = &[
         flag: "http-listen",
         value_name: Some("HOST:PORT"),
         default: "127.0.0.1:7402",
-        help: "Where it answers /livez, /readyz and /metrics",
+        help: "Where it answers /livez, /readyz, /metrics and /v1/sql",
     },
     Key {
         name: "pg_listen",
         flag: "pg-listen",
         value_name: Some("HOST:PORT"),
         default: "127.0.0.1:7432",
-        help: "Where it answers PostgreSQL clients; their protocol is refused so far",
+        help: "Where it speaks the PostgreSQL protocol",
     },
     Key {
         name: "seeds",

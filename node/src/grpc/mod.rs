@@ -5,6 +5,7 @@
 pub mod admin;
 pub mod client;
 pub mod convert;
+pub mod flight;
 mod front;
 pub mod ingest;
 pub mod peer;

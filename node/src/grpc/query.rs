@@ -17,9 +17,7 @@ use super::view::{self, ViewDoor};
 use super::{convert, status};
 use crate::bootstrap::Node;
 use crate::clock::Stopwatch;
-
-/// A statement may run this long unless its caller asks for less.
-const TIMEOUT_MAX: Duration = Duration::from_secs(600);
+use crate::sql::run::{Door, TIMEOUT_MAX};
 
 /// A lookup may wait this long for its view unless its caller asks for less: one that takes longer
 /// waits for a view that has far to go.
@@ -60,6 +58,8 @@ impl Query for QueryService {
         let request = request.into_inner();
         let freshness = convert::freshness(request.freshness, &self.node.streams)?;
         let timeout = timeout(request.timeout_ms, TIMEOUT_MAX);
+        let place = self.node.statements.admit(&request.sql, Door::Grpc);
+        let place = place.map_err(|full| Status::resource_exhausted(full.to_string()))?;
         let (parts, answer) = mpsc::channel(BATCHES_BUFFERED);
         let node = self.node.clone();
         // Queries have their own threads: a long one must not hold up appends.
@@ -75,6 +75,7 @@ impl Query for QueryService {
                     Err(Status::deadline_exceeded(waited))
                 }),
             };
+            drop(place);
             node.metrics.query_answered(ended.is_ok(), watch.elapsed());
             if let Err(status) = ended {
                 // A caller that left needs no answer.

@@ -8,12 +8,14 @@ use alluvium_proto::peer::v1::peer_server::PeerServer;
 use alluvium_proto::v1::admin_server::AdminServer;
 use alluvium_proto::v1::ingest_server::IngestServer;
 use alluvium_proto::v1::query_server::QueryServer;
+use arrow_flight::flight_service_server::FlightServiceServer;
 use tokio::net::TcpListener;
 use tonic::service::Routes;
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
 
 use super::admin::AdminService;
+use super::flight::FlightSql;
 use super::front::Front;
 use super::ingest::IngestService;
 use super::peer::{PEER_MESSAGE_BYTES_MAX, PeerService, Standing};
@@ -46,8 +48,11 @@ pub async fn serve_clients(
     let ingest = IngestServer::new(IngestService::new(node.clone()))
         .max_decoding_message_size(CLIENT_MESSAGE_BYTES_MAX);
     let query = QueryServer::new(QueryService::new(node.clone(), node.door.clone()));
+    let flight = FlightServiceServer::new(FlightSql::new(node.clone()))
+        .max_decoding_message_size(CLIENT_MESSAGE_BYTES_MAX);
     let others = Routes::new(health_service)
         .add_service(reflection)
+        .add_service(flight)
         .add_service(AdminServer::new(AdminService::new(node)));
     Server::builder()
         .max_concurrent_streams(STREAMS_PER_CONNECTION_MAX)

@@ -7,6 +7,7 @@ use tonic::{Code, Status};
 
 use crate::actors::meta::ChangeError;
 use crate::ingest::{AppendError, RETRY_AFTER};
+use crate::sql::producers::ProducerError;
 
 use super::view::DoorError;
 
@@ -34,6 +35,16 @@ pub fn append_code(error: &AppendError) -> (Code, Option<Duration>) {
 pub fn append_status(error: &AppendError) -> Status {
     let (code, retry_after) = append_code(error);
     with_retry_after(Status::new(code, error.to_string()), retry_after)
+}
+
+/// A producer whose batch was not appended.
+pub fn producer_status(error: &ProducerError) -> Status {
+    match error {
+        ProducerError::Name { reason } => Status::invalid_argument(reason.clone()),
+        ProducerError::Append(error) => append_status(error),
+        ProducerError::Change(error) => change_status(error),
+        ProducerError::Unavailable { reason } => Status::unavailable(reason.clone()),
+    }
 }
 
 /// A change of the catalogue that failed.

@@ -8,6 +8,7 @@
 mod as_of;
 mod bad_input;
 mod chaos;
+mod clients;
 mod cluster;
 mod damage;
 mod disk;

@@ -1,4 +1,5 @@
-//! What a statement can name: streams in `public`, the node's own tables in `system`.
+//! What a statement can name: streams in `public`, the node's own tables in `system`, and what
+//! clients of PostgreSQL look for in `pg_catalog`.
 //!
 //! Built anew for each statement from what was pinned for it, so nothing a planner resolves can
 //! change or be forgotten under it.
@@ -19,6 +20,9 @@ pub(crate) const SYSTEM: &str = "system";
 /// Where the stream of an `INSERT` stands, without hidden columns; not listed.
 pub(crate) const TARGET: &str = "_target";
 
+/// Where clients of PostgreSQL look for what there is; not listed.
+pub(crate) const PG_CATALOG: &str = "pg_catalog";
+
 /// Tables by name.
 pub(crate) type Tables = BTreeMap<String, Arc<dyn TableProvider>>;
 
@@ -29,8 +33,14 @@ pub(crate) struct Catalog {
 }
 
 impl Catalog {
-    pub(crate) fn new(public: Tables, system: Tables, target: Tables) -> Catalog {
-        let parts = [(PUBLIC, public), (SYSTEM, system), (TARGET, target)];
+    pub(crate) fn new(
+        public: Tables,
+        system: Tables,
+        target: Tables,
+        pg_catalog: Tables,
+    ) -> Catalog {
+        let parts =
+            [(PUBLIC, public), (SYSTEM, system), (TARGET, target), (PG_CATALOG, pg_catalog)];
         let schemas = parts.into_iter().map(|(name, tables)| {
             let schema: Arc<dyn SchemaProvider> = Arc::new(FixedTables { tables });
             (name, schema)

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use alluvium_core::schema::ColumnType;
 use alluvium_core::stream::{Frontier, Stream};
 use alluvium_views::columns;
 use arrow::array::{Int64Array, RecordBatch};
@@ -19,17 +20,21 @@ use datafusion::sql::sqlparser::ast;
 use futures::future::{BoxFuture, try_join_all};
 use futures::{FutureExt, TryStreamExt};
 
-use crate::catalog::{CATALOGUE, Catalog, OneCatalog, PUBLIC, SYSTEM, TARGET, Tables};
+use crate::catalog::{CATALOGUE, PUBLIC, SYSTEM, TARGET, Tables};
+use crate::copy::CopyIn;
 use crate::cut::Cut;
+use crate::describe::Described;
 use crate::error::SqlError;
 use crate::hidden;
 use crate::host::{Catalogue, Freshness, Host, PartitionPin, ViewCatalogue};
 use crate::output::{self, BatchStream};
+use crate::parameters::{Parameter, Placeholders};
+use crate::pg_catalog;
 use crate::segments::Footers;
 use crate::session::{EngineError, EngineOptions};
 use crate::statement::{self, Read, Statement};
 use crate::system;
-use crate::table::{Hidden, StreamTable, visible};
+use crate::table::{Hidden, StreamTable};
 use crate::views::ViewCompiler;
 use crate::views::expand::{self, Named};
 use crate::views::groups::GroupsTable;
@@ -47,8 +52,19 @@ trait Run: Send + Sync + std::fmt::Debug {
     fn run<'a>(
         &'a self,
         sql: &'a str,
+        parameters: &'a [Parameter],
         freshness: Freshness,
     ) -> BoxFuture<'a, Result<Answer, SqlError>>;
+
+    fn describe<'a>(
+        &'a self,
+        sql: &'a str,
+        known: &'a [Option<ColumnType>],
+    ) -> BoxFuture<'a, Result<Described, SqlError>>;
+
+    fn copy_in(&self, sql: &str) -> Result<CopyIn, SqlError>;
+
+    fn host(&self) -> &Arc<dyn Host>;
 }
 
 /// What an engine is inside.
@@ -164,7 +180,37 @@ impl Engine {
         sql: &'a str,
         freshness: Freshness,
     ) -> BoxFuture<'a, Result<Answer, SqlError>> {
-        self.inner.run(sql, freshness)
+        self.inner.run(sql, &[], freshness)
+    }
+
+    /// Runs one statement with values for its parameters.
+    pub fn run_with<'a>(
+        &'a self,
+        sql: &'a str,
+        parameters: &'a [Parameter],
+        freshness: Freshness,
+    ) -> BoxFuture<'a, Result<Answer, SqlError>> {
+        self.inner.run(sql, parameters, freshness)
+    }
+
+    /// What a statement takes and answers. `known`: the types of parameters as far as they are
+    /// given.
+    pub fn describe<'a>(
+        &'a self,
+        sql: &'a str,
+        known: &'a [Option<ColumnType>],
+    ) -> BoxFuture<'a, Result<Described, SqlError>> {
+        self.inner.describe(sql, known)
+    }
+
+    /// Reads a `COPY … FROM STDIN`: where rows go and how they are written.
+    pub fn copy_in(&self, sql: &str) -> Result<CopyIn, SqlError> {
+        self.inner.copy_in(sql)
+    }
+
+    /// The node as the engine sees it.
+    pub fn host(&self) -> &Arc<dyn Host> {
+        self.inner.host()
     }
 }
 
@@ -172,14 +218,32 @@ impl Run for Statements {
     fn run<'a>(
         &'a self,
         sql: &'a str,
+        parameters: &'a [Parameter],
         freshness: Freshness,
     ) -> BoxFuture<'a, Result<Answer, SqlError>> {
-        self.run_one(sql, freshness).boxed()
+        self.run_one(sql, parameters, freshness).boxed()
+    }
+
+    fn describe<'a>(
+        &'a self,
+        sql: &'a str,
+        known: &'a [Option<ColumnType>],
+    ) -> BoxFuture<'a, Result<Described, SqlError>> {
+        self.describe_one(sql, known).boxed()
+    }
+
+    fn copy_in(&self, sql: &str) -> Result<CopyIn, SqlError> {
+        CopyIn::parse(sql, &self.host.catalogue())
+    }
+
+    fn host(&self) -> &Arc<dyn Host> {
+        &self.host
     }
 }
 
 impl Statements {
-    async fn run_one(&self, sql: &str, freshness: Freshness) -> Result<Answer, SqlError> {
+    /// Refuses texts that are too long to be read.
+    pub(crate) fn check_length(&self, sql: &str) -> Result<(), SqlError> {
         if self.sql_bytes_max < sql.len() {
             return Err(SqlError::invalid(format!(
                 "the statement has {} bytes; at most {} are taken (append rows with the append call \
@@ -188,7 +252,17 @@ impl Statements {
                 self.sql_bytes_max
             )));
         }
-        match statement::parse(sql)? {
+        Ok(())
+    }
+
+    async fn run_one(
+        &self,
+        sql: &str,
+        parameters: &[Parameter],
+        freshness: Freshness,
+    ) -> Result<Answer, SqlError> {
+        self.check_length(sql)?;
+        match statement::parse(sql, Placeholders::Values(parameters))? {
             Statement::Read(read) => Box::pin(self.read(read, &freshness)).await,
             Statement::Insert { insert, names_hidden } => {
                 Box::pin(self.insert(*insert, names_hidden, &freshness)).await
@@ -270,7 +344,8 @@ impl Statements {
                 names.insert(name.to_string());
             } else if views.contains_key(name) {
                 self.name_view(name, &catalogue, &views, &mut named, &mut names)?;
-            } else if !self.base.table_functions().contains_key(name) {
+            } else if !self.base.table_functions().contains_key(name) && !pg_catalog::is_table(name)
+            {
                 let known = catalogue.keys().chain(views.keys()).map(String::as_str);
                 return Err(SqlError::unknown_stream(name, known));
             }
@@ -294,13 +369,7 @@ impl Statements {
         let mut public = Tables::new();
         let lists_all = references.iter().any(|name| name.schema() == Some("information_schema"));
         if lists_all {
-            self.list_views(pinned, &mut public);
-            for (name, stream) in pinned.catalogue.iter() {
-                let scan = visible(&columns::scan_schema(&stream.definition.schema));
-                let listed =
-                    StreamTable::new(name, scan, Hidden::Left, Cut::default(), self.footers());
-                public.insert(name.clone(), Arc::new(listed));
-            }
+            self.list(pinned, Hidden::Left, &mut public);
         }
         for (stream, pins) in &pinned.pins {
             let name = &stream.definition.name;
@@ -322,11 +391,8 @@ impl Statements {
                 }
             }
         }
-        let mut state = self.base.clone();
-        let catalog = Arc::new(Catalog::new(public, system, target));
-        state.register_catalog_list(Arc::new(OneCatalog(catalog)));
-        state.mark_start_execution();
-        Ok(Planning { state, groups })
+        let pg_catalog = self.add_pg_catalog(pinned, references, &mut public)?;
+        Ok(Planning { state: self.state_over(public, system, target, pg_catalog), groups })
     }
 
     pub(crate) fn footers(&self) -> Arc<Footers> {
@@ -401,7 +467,7 @@ fn is_public(reference: &TableReference) -> bool {
         && reference.schema().is_none_or(|schema| schema == PUBLIC)
 }
 
-fn in_memory(rows: RecordBatch) -> Result<Arc<dyn TableProvider>, SqlError> {
+pub(crate) fn in_memory(rows: RecordBatch) -> Result<Arc<dyn TableProvider>, SqlError> {
     Ok(Arc::new(MemTable::try_new(rows.schema(), vec![vec![rows]])?))
 }
 

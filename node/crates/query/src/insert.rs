@@ -40,16 +40,7 @@ impl Statements {
         names_hidden: bool,
         freshness: &Freshness,
     ) -> Result<Answer, SqlError> {
-        let stream = self.target(&insert)?;
-        let scan = columns::scan_schema(&stream.definition.schema);
-        let shape = insert_schema(&visible(&scan));
-        let target: Arc<dyn TableProvider> = Arc::new(EmptyTable::new(shape));
-        // The stream under a name of its own: here it has no hidden columns, whatever is selected.
-        let inner = [CATALOGUE, TARGET, stream.definition.name.as_str()];
-        let inner = inner.map(ast::Ident::new).to_vec();
-        insert.table = ast::TableObject::TableName(ast::ObjectName::from(inner));
-        let tables = Tables::from([(stream.definition.name.clone(), target)]);
-
+        let (stream, tables) = self.aim(&mut insert)?;
         let parsed = Parsed::Statement(Box::new(ast::Statement::Insert(insert.clone())));
         let mut references = self.base.resolve_table_references(&parsed)?;
         references.retain(|reference| !is_target(reference));
@@ -82,6 +73,20 @@ impl Statements {
         appends.flush().await?;
         let as_of = vec![(stream.definition.name.clone(), appends.frontier)];
         Answer::inserted(appends.done, as_of)
+    }
+
+    /// Finds the stream and puts it under a name of its own: there it has no hidden columns,
+    /// whatever is selected.
+    pub(crate) fn aim(&self, insert: &mut ast::Insert) -> Result<(Arc<Stream>, Tables), SqlError> {
+        let stream = self.target(insert)?;
+        let scan = columns::scan_schema(&stream.definition.schema);
+        let shape = insert_schema(&visible(&scan));
+        let target: Arc<dyn TableProvider> = Arc::new(EmptyTable::new(shape));
+        let inner = [CATALOGUE, TARGET, stream.definition.name.as_str()];
+        let inner = inner.map(ast::Ident::new).to_vec();
+        insert.table = ast::TableObject::TableName(ast::ObjectName::from(inner));
+        let tables = Tables::from([(stream.definition.name.clone(), target)]);
+        Ok((stream, tables))
     }
 
     fn target(&self, insert: &ast::Insert) -> Result<Arc<Stream>, SqlError> {

@@ -12,13 +12,16 @@
 //! Reading order: [`host`] (what a node gives), `statement` and `create` (what may be said),
 //! `engine` (the way of a statement), `cut` and `table` (what is read), `segments` (how),
 //! `functions`, `distinct` and `early` (what we compute or plan in another way than DataFusion),
-//! `insert`, [`views`] (what is maintained and how it is read), [`print`] and [`wire`] (the forms
-//! of an answer), [`files`] (rows from files).
+//! `insert`, `copy`, `parameters` and `describe` (prepared statements), [`pg_catalog`] (what
+//! clients of PostgreSQL look for), [`views`] (what is maintained and how it is read), [`print`]
+//! and [`wire`] (the forms of an answer), [`files`] (rows from files).
 
 mod aggregates;
 mod catalog;
+mod copy;
 mod create;
 mod cut;
+mod describe;
 mod dialect;
 mod distinct;
 mod early;
@@ -29,9 +32,12 @@ mod functions;
 mod hidden;
 pub mod host;
 mod insert;
+mod listing;
 mod literals;
 mod nearest;
 mod output;
+mod parameters;
+pub mod pg_catalog;
 pub mod print;
 mod segments;
 mod session;
@@ -43,8 +49,11 @@ mod types;
 pub mod views;
 pub mod wire;
 
+pub use copy::{CopyIn, CopyRows};
+pub use describe::{Described, DescribedRows};
 pub use engine::{Answer, Engine};
 pub use error::{ErrorKind, SqlError};
 pub use output::BatchStream;
+pub use parameters::{PARAMETERS_MAX, Parameter};
 pub use session::{EngineError, EngineOptions};
 pub use statement::{is_unfinished, split_statements};

@@ -24,6 +24,7 @@ use crate::early::AggregateBeforeJoin;
 use crate::error::SqlError;
 use crate::functions;
 use crate::literals::Literals;
+use crate::pg_catalog;
 use crate::segments::store_url;
 use crate::views::window;
 
@@ -100,6 +101,7 @@ pub(crate) fn base(options: &EngineOptions) -> Result<SessionState, EngineError>
         .map_err(|error| EngineError::Start(error.into()))?;
     aggregates::register(&mut state).map_err(|error| EngineError::Start(error.into()))?;
     functions::register(&mut state).map_err(|error| EngineError::Start(error.into()))?;
+    pg_catalog::register(&mut state).map_err(|error| EngineError::Start(error.into()))?;
     window::register(&mut state).map_err(|error| EngineError::Start(error.into()))?;
     Ok(state)
 }

@@ -13,6 +13,8 @@ use datafusion::sql::sqlparser::tokenizer::{Location, Token, TokenWithSpan, Toke
 use crate::create;
 use crate::dialect::Sql;
 use crate::error::SqlError;
+use crate::parameters::{self, Placeholders};
+use crate::pg_catalog;
 use crate::views::ddl::{self, ViewStatement};
 
 /// What this node does.
@@ -54,7 +56,7 @@ const NESTING_MAX: usize = 50;
 const CHAIN_MAX: usize = 1_000;
 
 /// Reads exactly one statement.
-pub(crate) fn parse(sql: &str) -> Result<Statement, SqlError> {
+pub(crate) fn parse(sql: &str, parameters: Placeholders<'_>) -> Result<Statement, SqlError> {
     let tokens = tokenize(sql)?;
     let count = split_tokens(&tokens).count();
     if count == 0 {
@@ -72,9 +74,25 @@ pub(crate) fn parse(sql: &str) -> Result<Statement, SqlError> {
     let words: Vec<String> = leading_words(&tokens);
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     if ddl::is_view_statement(&words) {
+        // A definition is kept as it was written.
+        if 0 < parameters::count(&tokens)? {
+            return Err(SqlError::unsupported("statements about views take no parameters"));
+        }
         return Ok(Statement::View(ddl::parse(sql, &words, tokens)?));
     }
-    match words.as_slice() {
+    let has_parameters = 0 < parameters::count(&tokens)?;
+    let tokens = parameters.put_into(tokens)?;
+    let mut statement = parse_words(&words, tokens)?;
+    if let Statement::Read(Read { statement: Parsed::Statement(read), .. }) = &mut statement
+        && has_parameters
+    {
+        parameters::name_values(read);
+    }
+    Ok(statement)
+}
+
+fn parse_words(words: &[&str], tokens: Vec<TokenWithSpan>) -> Result<Statement, SqlError> {
+    match words {
         ["CREATE", "STREAM", ..] => create::parse_create(tokens),
         ["DROP", "STREAM", ..] => create::parse_drop(tokens),
         ["SHOW", "STREAMS" | "TABLES"] => Ok(Statement::ShowStreams),
@@ -83,8 +101,13 @@ pub(crate) fn parse(sql: &str) -> Result<Statement, SqlError> {
         ["SELECT" | "WITH" | "VALUES" | "FROM" | "TABLE", ..] | [] => parse_read(tokens, "SELECT"),
         ["EXPLAIN", ..] => parse_read(tokens, "EXPLAIN"),
         ["INSERT", ..] => parse_insert(tokens),
-        _ => Err(refusal(&words)),
+        _ => Err(refusal(words)),
     }
+}
+
+/// How many parameters a statement has.
+pub(crate) fn parameter_count(sql: &str) -> Result<usize, SqlError> {
+    parameters::count(&tokenize(sql)?)
 }
 
 /// Splits a script into its statements: at semicolons outside quotes and comments. Empty statements
@@ -234,11 +257,12 @@ fn parse_tokens(tokens: Vec<TokenWithSpan>) -> Result<Parsed, SqlError> {
 fn parse_read(tokens: Vec<TokenWithSpan>, tag: &'static str) -> Result<Statement, SqlError> {
     let names_hidden = names_hidden(&tokens);
     let words = leading_words(&tokens);
-    let statement = parse_tokens(tokens)?;
+    let statement = parse_tokens(pg_catalog::rewrite(tokens))?;
     if !is_read(&statement) {
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
         return Err(refusal(&words));
     }
+    let statement = pg_catalog::simplify(statement);
     Ok(Statement::Read(Read { statement, names_hidden, tag }))
 }
 

@@ -24,6 +24,7 @@ use crate::error::SqlError;
 use crate::hidden;
 use crate::host::{Catalogue, ViewCatalogue};
 use crate::output;
+use crate::parameters::Placeholders;
 use crate::session::{self, EngineError, EngineOptions};
 use crate::statement::{self, Read, Statement};
 use crate::table::visible;
@@ -207,7 +208,8 @@ impl ViewCompiler {
 
 impl Compile for Base {
     fn compile(&self, task: &Task<'_>) -> Result<Arc<CompiledView>, SqlError> {
-        let Statement::Read(read) = statement::parse(&task.definition.query)? else {
+        let Statement::Read(read) = statement::parse(&task.definition.query, Placeholders::NONE)?
+        else {
             return Err(SqlError::syntax("a view is a query: SELECT or WITH after AS"));
         };
         if read.tag != "SELECT" {
@@ -279,7 +281,7 @@ impl Base {
         }
         let reads: Vec<String> = tables.keys().cloned().collect();
         let mut state = self.state.clone();
-        let catalog = Arc::new(Catalog::new(tables, Tables::new(), Tables::new()));
+        let catalog = Arc::new(Catalog::new(tables, Tables::new(), Tables::new(), Tables::new()));
         state.register_catalog_list(Arc::new(OneCatalog(catalog)));
         // All tables are in memory, so nothing is ever waited for.
         let plan = state

@@ -53,6 +53,20 @@ pub(crate) enum ViewStatement {
     },
 }
 
+impl ViewStatement {
+    /// Whether rows come out.
+    pub(crate) fn has_rows(&self) -> bool {
+        match self {
+            ViewStatement::Show | ViewStatement::Explain { .. } | ViewStatement::Audit { .. } => {
+                true
+            }
+            ViewStatement::Create { .. }
+            | ViewStatement::Drop { .. }
+            | ViewStatement::Change { .. } => false,
+        }
+    }
+}
+
 /// Whether a statement that begins with these words is about views.
 pub(crate) fn is_view_statement(words: &[&str]) -> bool {
     matches!(

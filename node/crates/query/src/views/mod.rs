@@ -30,5 +30,6 @@ pub(crate) mod run;
 pub(crate) mod window;
 pub(crate) mod windowed;
 
+pub(crate) use compile::arrow_schema;
 pub use compile::{CompiledView, Maintained, ViewCompiler};
 pub use explain::{Explained, How};

@@ -1,0 +1,151 @@
+//! The PostgreSQL protocol, version 3: the simple and the extended way of asking, portals with row
+//! limits, `COPY … FROM STDIN`, and requests to cancel.
+//!
+//! `message` reads and writes messages, `wire` is a connection of them, `session` what one client
+//! has said so far, `local` the statements about the connection itself, `values` the form of
+//! rows. Everything about streams goes to the engine through [`crate::sql::run`].
+//!
+//! Transactions are accepted and mean nothing, which a notice says: each statement stands for
+//! itself. There are no users and no passwords yet, and no TLS.
+//!
+//! Written here rather than taken from a library: those there are bring features of the engine's
+//! own dependencies that nothing else needs, and a catalogue with writes, files and no limits.
+
+mod copy;
+mod local;
+mod message;
+mod numbers;
+mod session;
+mod startup;
+mod values;
+mod wire;
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
+
+use self::message::Fault;
+use self::session::Session;
+use self::startup::Begun;
+use self::wire::Wire;
+use crate::bootstrap::Doors;
+use crate::clock;
+
+/// Connections of one node: each costs a task and some tens of kilobytes.
+pub const CONNECTIONS_MAX: usize = 500;
+
+/// A client that does not say who it is for this long is let go.
+const STARTUP_MAX: Duration = Duration::from_secs(10);
+
+/// The connections there are, by what a request to cancel must say.
+#[derive(Debug, Default)]
+struct Keys(Mutex<BTreeMap<(i32, i32), Arc<Notify>>>);
+
+impl Keys {
+    /// Gives a key to a new connection.
+    fn give(&self) -> ((i32, i32), Arc<Notify>) {
+        let [a, b, c, d, e, f, g, h] = clock::random_id().to_be_bytes();
+        let key = (i32::from_be_bytes([a, b, c, d]), i32::from_be_bytes([e, f, g, h]));
+        let cancel = Arc::new(Notify::new());
+        self.0.lock().insert(key, cancel.clone());
+        (key, cancel)
+    }
+
+    /// Stops what a connection runs now, if anything.
+    fn cancel(&self, key: (i32, i32)) {
+        if let Some(cancel) = self.0.lock().get(&key) {
+            cancel.notify_waiters();
+        }
+    }
+}
+
+/// Serves clients on `listener` until `stop` is done.
+pub async fn serve(
+    doors: Arc<Doors>,
+    listener: TcpListener,
+    stop: impl Future<Output = ()>,
+) -> io::Result<()> {
+    let keys = Arc::new(Keys::default());
+    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let (stopping, stopped) = watch::channel(false);
+    tokio::pin!(stop);
+    loop {
+        tokio::select! {
+            biased;
+            () = &mut stop => {
+                stopping.send_replace(true);
+                return Ok(());
+            }
+            accepted = listener.accept() => {
+                // A connection that failed before it was accepted concerns nobody else.
+                let Ok((stream, _)) = accepted else { continue };
+                let place = places.clone().try_acquire_owned().ok();
+                let client = Client {
+                    doors: doors.clone(),
+                    keys: keys.clone(),
+                    stopped: stopped.clone(),
+                    place,
+                };
+                let served = client.serve(stream);
+                match doors.node() {
+                    // Rows are written where statements run, not where appends come in.
+                    Some(node) => drop(node.query_runtime.spawn(served)),
+                    None => drop(tokio::spawn(served)),
+                }
+            }
+        }
+    }
+}
+
+/// A connection that has not said anything yet.
+struct Client {
+    doors: Arc<Doors>,
+    keys: Arc<Keys>,
+    stopped: watch::Receiver<bool>,
+    /// None where there are too many already.
+    place: Option<OwnedSemaphorePermit>,
+}
+
+impl Client {
+    /// A connection that breaks has nobody left to be told.
+    async fn serve(self, stream: TcpStream) {
+        let _ = stream.set_nodelay(true);
+        let mut wire = Wire::new(stream);
+        let begun = tokio::time::timeout(STARTUP_MAX, startup::begin(&mut wire)).await;
+        match begun {
+            Ok(Ok(Begun::Session(asked))) => {
+                let _ = self.session(wire, asked).await;
+            }
+            Ok(Ok(Begun::Cancel(key))) => self.keys.cancel(key),
+            Ok(Ok(Begun::Left) | Err(_)) | Err(_) => {}
+        }
+    }
+
+    async fn session(self, mut wire: Wire, asked: startup::Asked) -> io::Result<()> {
+        let refused = match (self.doors.node(), &self.place) {
+            (_, None) => Fault::fatal(
+                "53300",
+                format!("there are {CONNECTIONS_MAX} connections already, as many as are taken"),
+            ),
+            (None, _) => {
+                let reason = self.doors.readiness().err().unwrap_or_default();
+                Fault::fatal("57P03", format!("the node is not ready: it {reason}"))
+            }
+            (Some(node), Some(_)) => {
+                let (key, cancel) = self.keys.give();
+                let session = Session::new(node.clone(), wire, cancel, self.stopped.clone());
+                let ended = session.serve(asked, key).await;
+                self.keys.0.lock().remove(&key);
+                return ended;
+            }
+        };
+        wire.out.error(&refused);
+        wire.flush().await
+    }
+}
