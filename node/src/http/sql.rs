@@ -199,13 +199,13 @@ fn stream(running: Running, form: Form) -> Response {
 #[derive(Debug)]
 enum Writer {
     Text { printer: Printer, header_of: Option<SchemaRef> },
-    Arrow(StreamEncoder),
+    Arrow(Box<StreamEncoder>),
 }
 
 impl Writer {
     fn new(form: Form, schema: &SchemaRef) -> Writer {
         let format = match form {
-            Form::Arrow => return Writer::Arrow(StreamEncoder::new(schema)),
+            Form::Arrow => return Writer::Arrow(Box::new(StreamEncoder::new(schema))),
             Form::Csv => Format::Csv,
             Form::Json | Form::NdJson => Format::NdJson,
         };

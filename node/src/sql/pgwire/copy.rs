@@ -16,8 +16,8 @@ impl Session {
     pub(super) async fn copy(&mut self, sql: &str) -> Result<String, Trouble> {
         let copy = self.node.engine.copy_in(sql).map_err(RunError::from);
         let copy = copy.map_err(|error| self.fault(sql, &error))?;
-        let _place = self.node.statements.admit(sql, Door::Postgres).map_err(RunError::from);
-        let _place = _place.map_err(|error| self.fault(sql, &error))?;
+        let place = self.node.statements.admit(sql, Door::Postgres);
+        let _place = place.map_err(|error| self.fault(sql, &error))?;
         self.wire.out.copy_in(copy.column_count(), copy.is_binary());
         self.wire.flush().await?;
         let stream = copy.stream().clone();

@@ -112,7 +112,7 @@ fn words(sql: &str) -> Vec<String> {
 
 /// Settings of a connection. Nearly all say what is so; those that can be changed without effect on
 /// any answer may be.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Settings {
     application_name: String,
     /// Milliseconds; 0 for as long as a statement may run at all.
@@ -157,12 +157,6 @@ const IGNORED: [(&str, &str); 11] = [
     ("transaction_read_only", "off"),
     ("xmloption", "content"),
 ];
-
-impl Default for Settings {
-    fn default() -> Settings {
-        Settings { application_name: String::new(), statement_timeout_ms: 0 }
-    }
-}
 
 impl Settings {
     /// What a client is told at the start.
