@@ -164,11 +164,11 @@ impl CopyRows {
                 Taken::End => self.is_over = true,
                 Taken::Row(length, row) => {
                     rest = &rest[length..];
-                    self.line += 1;
-                    if self.line == 1 && self.copy.has_header {
-                        continue;
+                    let is_header = self.line == 0 && self.copy.has_header;
+                    if !is_header {
+                        self.collect(&row)?;
                     }
-                    self.collect(&row)?;
+                    self.line += 1;
                     if self.collected.is_full() {
                         batches.push(self.take()?);
                     }

@@ -231,7 +231,11 @@ mod tests {
             .collect();
         let tokens = Tokenizer::new(&Sql, sql).tokenize_with_location().unwrap();
         let tokens = Placeholders::Values(&values).put_into(tokens)?;
-        let texts = tokens.iter().map(|token| token.token.to_string());
+        let texts = tokens.iter().map(|token| match &token.token {
+            // The parser writes what stands between the quotes as it is.
+            Token::SingleQuotedString(text) => quoted(text),
+            token => token.to_string(),
+        });
         Ok(texts.collect::<Vec<_>>().join(" "))
     }
 
