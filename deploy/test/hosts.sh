@@ -32,8 +32,8 @@ boot() {
     mkdir -p "$dir/upper" "$dir/overlay" "$dir/tree"
     mountpoint --quiet "$dir/tree" || mount -t overlay overlay \
         -o "lowerdir=$debian,upperdir=$dir/upper,workdir=$dir/overlay" "$dir/tree"
-    install -d -m 0700 "$dir/tree"/root/.ssh
-    cp "$key.pub" "$dir/tree"/root/.ssh/authorized_keys
+    install -d -m 0700 "${dir}/tree/root/.ssh"
+    cp "$key.pub" "${dir}/tree/root/.ssh"/authorized_keys
     echo "host$n" > "$dir/tree/etc/hostname"
     : > "$dir/tree/etc/machine-id"
     ip netns add "$host" 2> /dev/null || true
