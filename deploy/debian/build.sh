@@ -6,6 +6,7 @@
 # The same program makes the same package, byte by byte. It starts nothing: a node begins a cluster
 # of its own when it is started without seeds, so it is configured first. Nor does an upgrade
 # restart a node: which one may be restarted when is for whoever sees the whole cluster to say.
+# DEB_REVISION is put after the program's version.
 # DEB_COMPRESSION names another compression than xz, which takes its time over a debug build.
 set -euo pipefail
 
@@ -14,6 +15,7 @@ program=${1:?a program, such as target/release/alluvium}
 into=${2:?a folder for the package}
 
 version=$("$program" version | sed -n 's/^alluvium \([0-9][^ ]*\).*/\1/p')
+version=$version${DEB_REVISION:-}
 architecture=$(dpkg --print-architecture)
 # The time that everything in the package has: that of the newest file that goes into it.
 newest=$(stat --format %Y "$program" "$here"/* | sort -n | tail -1)

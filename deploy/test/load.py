@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Load on a cluster through the program that users run, and an account of every answer.
 
-    load.py PROGRAM STREAM SECONDS ADDRESS…
+    load.py PROGRAM STREAM SECONDS ADDRESS…      SIGTERM ends it before its time
 
 Each request appends a few events under a producer of its own, so that a retry at another node can
 add nothing twice. A request that no node has acknowledged within PATIENCE seconds has failed. Every
@@ -13,6 +13,7 @@ event. Prints one JSON object; exits 1 if a request failed, or an event is missi
 import collections
 import itertools
 import json
+import signal
 import subprocess
 import sys
 import time
@@ -63,8 +64,10 @@ def main():
     run = time.time_ns()
     acknowledged, failed, behind, queries = [], 0, 0, 0
     end = time.monotonic() + seconds
+    stopped = []
+    signal.signal(signal.SIGTERM, lambda *_: stopped.append(True))
     for request in itertools.count():
-        if end <= time.monotonic():
+        if stopped or end <= time.monotonic():
             break
         events = [run + request * EVENTS_PER_REQUEST + n for n in range(EVENTS_PER_REQUEST)]
         given = "".join(json.dumps({"n": n}) + "\n" for n in events)
