@@ -11,7 +11,7 @@ set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 program=${1:?a program, such as target/release/alluvium}
 tag=${2:?a tag, such as alluvium:dev}
-base=${3:-gcr.io/distroless/cc-debian12:nonroot}
+base=${3:-${BASE:-gcr.io/distroless/cc-debian12:nonroot}}
 
 if [ -z "${CONTAINER_BUILD:-}" ]; then
     if docker info > /dev/null 2>&1; then

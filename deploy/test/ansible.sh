@@ -11,7 +11,7 @@ environment=$(venv ansible) || skip_all 'ansible: ansible-core could not be inst
 export PATH=$environment/bin:$PATH NO_COLOR=1 ANSIBLE_NOCOLOR=1
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-export ANSIBLE_HOME=$work/ansible ANSIBLE_LOCAL_TEMP=$work/ansible/tmp
+export ANSIBLE_HOME=$work/home ANSIBLE_LOCAL_TEMP=$work/home/tmp
 
 say 'lint'
 # A copy, because the linter leaves files behind where it works.
@@ -23,7 +23,7 @@ pass 'ansible-lint, profile production'
 ansible-galaxy collection build --output-path "$work" . > /dev/null
 ansible-galaxy collection install --offline --collections-path "$work/collections" \
     "$work"/alluvium-cluster-*.tar.gz > /dev/null 2>&1
-export ANSIBLE_COLLECTIONS_PATH=$work/collections
+export ANSIBLE_COLLECTIONS_PATH=$work/collections ANSIBLE_ROLES_PATH=$work/ansible/roles
 for playbook in playbooks/*.yml; do
     ansible-playbook --inventory inventory.example.yml --syntax-check "$playbook" > /dev/null 2>&1
     ansible-playbook --inventory inventory.example.yml --syntax-check \
@@ -66,9 +66,16 @@ inventory() {
 play() {
     local playbook=$1
     shift
-    "$hosts" "$work" run ansible-playbook --inventory "$work/inventory.yml" \
-        "$work/alluvium/cluster/playbooks/$playbook.yml" "$@" > "$work/$playbook.log" 2>&1
+    "$hosts" "$work" run ansible-playbook --inventory inventory.yml \
+        "ansible/playbooks/$playbook.yml" "$@" > "$work/$playbook.log" 2>&1
 }
+# What the document says is typed where the inventory and the collection are.
+cd "$work"
+cp -r "$root/ansible" "$work/ansible-of-the-repository"
+ln -s ansible-of-the-repository ansible
+cp "$next" next.deb
+ansible-playbook() { "$hosts" "$work" run ansible-playbook "$@"; }
+must() { "$@" > "$work/walk.log" 2>&1 || { tail -60 "$work/walk.log"; fail "$*"; }; }
 must_play() { play "$@" || { tail -60 "$work/$1.log"; fail "$1"; }; }
 changes() { sed -n 's/^host.* changed=\([0-9]*\) .*/\1/p' "$work/$1.log" | paste -sd+ | bc; }
 sql() { on "$1" alluvium sql --format json -e "\"$2\""; }
@@ -98,7 +105,8 @@ play site -e node_client_port=high && fail 'a port that is not a number is let t
 pass 'what is wrong is said before anything is done'
 
 say 'install'
-must_play site
+must walk 'ansible-playbook --inventory inventory.yml ansible/playbooks/site.yml'
+cp "$work/walk.log" "$work/site.log"
 pass "three nodes, by $(changes site) changes"
 sql 1 'CREATE STREAM load (n BIGINT NOT NULL) PARTITION BY (n) WITH (partitions = 4)' > /dev/null
 [ "$(sql 3 'SELECT count(*) AS c FROM system.nodes WHERE alive')" = '[{"c":3}]' ] \
@@ -118,7 +126,10 @@ pass 'a node whose configuration changed is restarted, no other'
 
 say 'rolling restart under load'
 mapfile -t before < <(pids 1 2 3)
-under_load "$three" must_play rolling_restart
+restart_all() {
+    must walk 'ansible-playbook --inventory inventory.yml ansible/playbooks/rolling_restart.yml'
+}
+under_load "$three" restart_all
 mapfile -t after < <(pids 1 2 3)
 for n in 0 1 2; do
     [ "${before[$n]}" != "${after[$n]}" ] || fail "host$((n + 1)) was not restarted"
@@ -126,7 +137,10 @@ done
 pass 'every node restarted, no request failed, no acknowledged event lost'
 
 say 'rolling upgrade under load'
-under_load "$three" must_play upgrade -e "node_package=$next"
+upgrade_all() {
+    must walk 'ansible-playbook --inventory inventory.yml ansible/playbooks/upgrade.yml -e node_package=next.deb'
+}
+under_load "$three" upgrade_all
 for n in 1 2 3; do
     # shellcheck disable=SC2016
     version=$(on "$n" dpkg-query --show --showformat '\${Version}' alluvium)
@@ -140,7 +154,10 @@ pass 'every node runs the next package, no request failed, no acknowledged event
 say 'scale out'
 inventory 1 2 3 4
 mapfile -t before < <(pids 1 2 3)
-under_load "$three 10.98.0.14:7400" must_play scale_out
+add_one() {
+    must walk 'ansible-playbook --inventory inventory.yml ansible/playbooks/scale_out.yml'
+}
+under_load "$three" add_one
 mapfile -t after < <(pids 1 2 3)
 [ "${before[*]}" = "${after[*]}" ] || fail 'the other nodes were restarted'
 held=$(sql 1 "SELECT replicas FROM system.nodes WHERE name = 'host4' AND alive")
@@ -164,7 +181,10 @@ pass 'it boots, and its node comes back with it; no acknowledged event lost'
 
 say 'decommission'
 play decommission -e leaving=nobody && fail 'a host that is not there may leave'
-under_load '10.98.0.11:7400 10.98.0.13:7400 10.98.0.14:7400' must_play decommission -e leaving=host2
+take_one() {
+    must walk 'ansible-playbook --inventory inventory.yml ansible/playbooks/decommission.yml -e leaving=host2'
+}
+under_load '10.98.0.11:7400 10.98.0.13:7400 10.98.0.14:7400' take_one
 names=$(sql 1 "SELECT string_agg(name, ' ' ORDER BY name) AS names FROM system.nodes")
 [ "$names" = '[{"names":"host1 host3 host4"}]' ] || fail "the cluster has $names"
 [ "$(on 2 systemctl is-active alluvium || true)" = inactive ] || fail 'its node runs on'
@@ -174,7 +194,7 @@ pass 'three of four remain'
 
 say 'uninstall'
 play uninstall && fail 'it uninstalls without being told that it is meant'
-must_play uninstall -e uninstall=yes
+must walk 'ansible-playbook --inventory inventory.yml ansible/playbooks/uninstall.yml -e uninstall=yes'
 on 1 test ! -e /usr/bin/alluvium || fail 'the program is still there'
 on 1 test -d /var/lib/alluvium/segments || fail 'the events are gone'
 pass 'the program is gone, the events stay'

@@ -43,15 +43,20 @@ addresses=(127.0.0.1:7400 127.0.0.1:7410 127.0.0.1:7420)
 
 say 'the image'
 if [ "$DEP_ENGINE" = docker ]; then
-    compose() { docker compose --file "$root/deploy/compose.yaml" "$@"; }
     base=gcr.io/distroless/cc-debian12:nonroot
-    up_services=(node1 node2 node3 prometheus)
+    prometheus=yes
 else
-    compose() { podman-compose --file "$root/deploy/compose.yaml" "$@"; }
+    # What a user of Docker types, for podman-compose.
+    docker() {
+        case $1 in
+            compose) shift && podman-compose "$@" ;;
+            *) podman "$@" ;;
+        esac
+    }
     tar -C "$cache/base" -c . | podman import --quiet - localhost/base > /dev/null
     base=localhost/base
     export CONTAINER_BUILD='buildah bud --format docker --isolation chroot'
-    up_services=(node1 node2 node3)
+    prometheus=
     # The program as Debian has it, where Prometheus' own image cannot be fetched.
     if has prometheus; then
         mkdir -p "$scratch/prometheus/bin" "$scratch/prometheus/prometheus"
@@ -62,14 +67,24 @@ else
             --change 'ENTRYPOINT ["/bin/prometheus"]' --change 'USER 65532:65532' \
             --change 'VOLUME /prometheus' - localhost/prometheus > /dev/null
         export PROMETHEUS_IMAGE=localhost/prometheus
-        up_services+=(prometheus)
+        prometheus=yes
     else
         printf 'skipped: no Prometheus beside the nodes: its image cannot be had here\n'
+        # Something must stand in its place for `up` to succeed.
+        export PROMETHEUS_IMAGE=localhost/base
     fi
 fi
-tag=localhost/alluvium:test
-export ALLUVIUM_IMAGE=$tag ALLUVIUM_MEMORY_BYTES=128MB
-"$root/deploy/image.sh" "$program" "$tag" "$base" > "$scratch/image.log" 2>&1 \
+tag=alluvium:latest
+export ALLUVIUM_MEMORY_BYTES=128MB
+# A copy of the repository, with the program where cargo would have put it.
+mkdir -p "$scratch/repository/target/release"
+cp -r "$root/deploy" "$root/examples" "$scratch/repository/"
+cp "$program" "$scratch/repository/target/release/alluvium"
+cd "$scratch/repository"
+cargo() { [ "$*" = 'build --release --package alluvium' ]; }
+export BASE=$base
+walk 'cargo build --release --package alluvium'
+walk 'deploy/image.sh target/release/alluvium alluvium:latest' > "$scratch/image.log" 2>&1 \
     || { cat "$scratch/image.log"; fail 'the image could not be built'; }
 size=$("$DEP_ENGINE" image inspect "$tag" --format '{{.Size}}')
 [ "$size" -lt 200000000 ] || fail "the image has $size bytes, more than 200 MB"
@@ -79,7 +94,7 @@ user=$("$DEP_ENGINE" image inspect "$tag" --format '{{.Config.User}}')
 pass "the image has $((size / 1000000)) MB, runs as $user"
 
 # Ends everything even when a check fails on the way.
-trap 'compose --profile data down --volumes > /dev/null 2>&1 || true' EXIT
+trap 'docker compose --file deploy/compose.yaml --profile data down --volumes > /dev/null 2>&1 || true' EXIT
 
 sql() { "$program" sql --addr "$1" --format json -e "$2"; }
 ready() { for port in 7402 7412 7422; do curl -fs "http://127.0.0.1:$port/readyz" || return 1; done; }
@@ -96,7 +111,7 @@ sys.exit(not (alive == 3 and status["partitions_at_risk"] == 0))' || return 1
 }
 
 say 'up'
-compose up --detach "${up_services[@]}" > "$scratch/up.log" 2>&1 \
+walk 'docker compose --file deploy/compose.yaml up --detach' > "$scratch/up.log" 2>&1 \
     || { cat "$scratch/up.log"; fail 'compose up'; }
 eventually 120 ready
 eventually 60 whole
@@ -109,16 +124,19 @@ for address in "${addresses[@]}"; do
 done
 pass 'three nodes answer SQL'
 
-say 'the data of the README'
-compose --profile data up --detach streams events > "$scratch/data.log" 2>&1 \
-    || { cat "$scratch/data.log"; fail 'compose --profile data up'; }
+say 'the data of docs/DEPLOY.md'
+walk 'docker compose --file deploy/compose.yaml --profile data up --detach streams events' \
+    > "$scratch/data.log" 2>&1 || { cat "$scratch/data.log"; fail 'compose --profile data up'; }
 counted() {
     [ "$(sql "${addresses[1]}" 'SELECT count(*) AS c FROM sales')" = '[{"c":49574}]' ]
 }
 eventually 60 counted
+walk 'docker compose --file deploy/compose.yaml exec node1 alluvium sql -e "SELECT count(*) FROM sales"' \
+    > "$scratch/exec.log" 2>&1 || { cat "$scratch/exec.log"; fail 'compose exec'; }
+grep --quiet 49574 "$scratch/exec.log" || fail 'compose exec answers otherwise'
 pass '49,574 events of examples/pizza-orders are there'
 
-if printf '%s\n' "${up_services[@]}" | grep --quiet prometheus; then
+if [ -n "$prometheus" ]; then
     scraped() {
         curl -fs 'http://127.0.0.1:9090/api/v1/query?query=sum(alluvium_streams)' \
             | python3 -c 'import json, sys
@@ -148,8 +166,9 @@ pass 'the killed one is back'
 
 say 'down and up'
 before=$(sql "${addresses[0]}" 'SELECT count(*) AS c, min(n) AS first, max(n) AS last FROM load')
-compose down > "$scratch/down.log" 2>&1 || { cat "$scratch/down.log"; fail 'compose down'; }
-compose up --detach "${up_services[@]}" > "$scratch/up.log" 2>&1 \
+walk 'docker compose --file deploy/compose.yaml down' > "$scratch/down.log" 2>&1 \
+    || { cat "$scratch/down.log"; fail 'compose down'; }
+walk 'docker compose --file deploy/compose.yaml up --detach' > "$scratch/up.log" 2>&1 \
     || { cat "$scratch/up.log"; fail 'compose up again'; }
 eventually 120 ready
 after=$(sql "${addresses[2]}" 'SELECT count(*) AS c, min(n) AS first, max(n) AS last FROM load')

@@ -16,7 +16,7 @@ if has helm; then
         local release=$1
         shift
         # shellcheck disable=SC2046
-        helm template "$release" "$chart" $(printf -- '--values %s ' "$@")
+        command helm template "$release" "$chart" $(printf -- '--values %s ' "$@")
     }
 else
     has go || skip_all 'kubernetes: neither helm nor golang-go is here'
@@ -68,10 +68,46 @@ else
     printf 'skipped: kubectl is not here: kustomize was not run\n'
 fi
 
+say 'the commands of docs/DEPLOY.md'
+# Without a cluster: `helm` renders and `kubectl` builds, and what they would send is checked below.
+# What only a cluster answers is looked up in what would have been sent.
+helm() {
+    case "$1 $2" in
+        'install alluvium' | 'upgrade alluvium')
+            printf 'insecure: true\n' > "$work/walked-values.yaml"
+            case $* in *replicas=5*) printf 'replicas: 5\n' >> "$work/walked-values.yaml" ;; esac
+            (cd "$root" && render alluvium "$work/walked-values.yaml") > "$work/walked-$1.yaml"
+            [ -d "$3" ]
+            ;;
+        'test alluvium') grep --quiet 'helm.sh/hook: test' "$work/walked-install.yaml" ;;
+        *) return 1 ;;
+    esac
+}
+kubectl() {
+    case "$1 $2" in
+        'apply --kustomize') command kubectl kustomize "$3" > "$work/walked-apply.yaml" ;;
+        'rollout status') grep --quiet 'kind: StatefulSet' "$work/walked-apply.yaml" ;;
+        'exec alluvium-0') grep --quiet 'value: alluvium-0.alluvium-peers' "$work/walked-apply.yaml" ;;
+        *) return 1 ;;
+    esac
+}
+cd "$root"
+walk 'helm install alluvium deploy/helm/alluvium --set insecure=true'
+walk 'helm test alluvium'
+walk 'helm upgrade alluvium deploy/helm/alluvium --reuse-values --set replicas=5'
+seeds() { sed -n '/name: ALLUVIUM_SEEDS/{n;p}' "$work/walked-$1.yaml"; }
+[ "$(seeds install)" = "$(seeds upgrade)" ] || fail 'more replicas change the pods that are there'
+if [ -s "$work/kustomize.yaml" ]; then
+    walk 'kubectl apply --kustomize deploy/kustomize/base'
+    walk 'kubectl rollout status statefulset/alluvium'
+    walk 'kubectl exec alluvium-0 -- alluvium node list'
+fi
+pass 'they make what they say; no API server was asked'
+
 say 'schemas'
 sed 's/publishNotReadyAddresses/publishNotReadyAdresses/' "$work/chart.yaml" > "$work/broken.yaml"
 for version in 1.30 1.34; do
-    for rendered in "$work"/{chart,kustomize,least,everything}.yaml; do
+    for rendered in "$work"/{chart,kustomize,least,everything,walked-upgrade}.yaml; do
         [ -s "$rendered" ] || continue
         manifests core "$rendered" > "$work/core.yaml"
         "$environment/bin/kubernetes-validate" --strict -k "$version" "$work/core.yaml" \

@@ -69,9 +69,9 @@ venv() {
 # a debug build's symbols are two thirds of an image or a package.
 program() {
     local found=${ALLUVIUM_PROGRAM:-} built
-    local target=${CARGO_TARGET_DIR:-$root/target}
+    local caches=${XDG_CACHE_HOME:-$HOME/.cache}
     if [ -z "$found" ]; then
-        for built in "$target/release/alluvium" "$target/debug/alluvium"; do
+        for built in {"${CARGO_TARGET_DIR:-$root/target}","$root/target","$caches/alluvium/target"}/{release,debug}/alluvium; do
             if [ -x "$built" ] && { [ -z "$found" ] || [ "$built" -nt "$found" ]; }; then
                 found=$built
             fi
@@ -79,13 +79,23 @@ program() {
     fi
     [ -n "$found" ] || return 1
     local kept=$cache/program/alluvium
-    if [ ! -x "$kept" ] || [ "$found" -nt "$kept" ]; then
+    if [ "$(stat --format '%n %Y %s' "$found")" != "$(cat "$kept.from" 2> /dev/null)" ]; then
         mkdir -p "$cache/program"
         strip -o "$kept.new" "$found"
         mv "$kept.new" "$kept"
+        stat --format '%n %Y %s' "$found" > "$kept.from"
     fi
     printf '%s\n' "$kept"
 }
 
 # The version that the program says it has.
 version_of() { "$1" version | sed -n 's/^alluvium \([0-9][^ ]*\).*/\1/p'; }
+
+# Runs a command of docs/DEPLOY.md as it stands there, in the present folder. Written in one line and
+# with single quotes: documents.sh looks for it.
+walk() {
+    grep --quiet --fixed-strings --line-regexp -- "$1" "$root/docs/DEPLOY.md" \
+        || fail "docs/DEPLOY.md does not say: $1"
+    printf '+ %s\n' "$1"
+    eval "$1"
+}

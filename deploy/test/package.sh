@@ -20,8 +20,13 @@ sql() { on alluvium sql --format json -e "\"$1\""; }
 
 say 'build'
 export DEB_COMPRESSION=gzip
-package=$("$root/deploy/debian/build.sh" "$program" "$work/one")
-again=$("$root/deploy/debian/build.sh" "$program" "$work/two")
+mkdir -p "$work/repository/target/release"
+cp -r "$root/deploy" "$work/repository/"
+cp -p "$program" "$work/repository/target/release/alluvium"
+cd "$work/repository"
+walk 'deploy/debian/build.sh target/release/alluvium .'
+package=$(find "$work/repository" -maxdepth 1 -name '*.deb')
+again=$(deploy/debian/build.sh target/release/alluvium again)
 cmp "$package" "$again" || fail 'the same program makes another package'
 pass "$(basename "$package"), $(($(stat --format %s "$package") / 1000000)) MB, twice the same"
 if has lintian; then
@@ -33,19 +38,24 @@ fi
 say 'a host'
 "$hosts" "$work" up 1
 cp "$package" "$work/host1/tree/var/tmp/alluvium.deb"
-on dpkg --install /var/tmp/alluvium.deb > /dev/null
+# What the document says is typed on the host, in the folder with the package.
+cp "$package" "$work/host1/tree/var/tmp/alluvium_0.1.0_amd64.deb"
+sudo() { on "cd /var/tmp && sudo $*"; }
+alluvium() { on alluvium "$@"; }
+walk 'sudo dpkg --install ./alluvium_0.1.0_amd64.deb' > /dev/null
 on systemctl --quiet is-active alluvium && fail 'the package starts a node'
 [ "$(on stat --format %U:%G:%a /etc/alluvium/alluvium.toml)" = root:alluvium:640 ] \
     || fail 'the configuration is not for the node alone'
 pass 'installed; nothing runs'
 
 say 'start'
-on systemctl enable --quiet --now alluvium || { on journalctl --no-pager -u alluvium; fail start; }
+walk 'sudo systemctl enable --now alluvium' > "$work/start.log" 2>&1 || { on journalctl --no-pager -u alluvium; fail start; }
 on /usr/bin/python3 -c "'
 import urllib.request
 assert urllib.request.urlopen(\"http://127.0.0.1:7402/readyz\").status == 200'" \
     || fail 'systemctl start returned before the node was ready'
 pass 'systemctl start returns when the node is ready'
+walk 'alluvium status' | grep --quiet '^node ' || fail 'alluvium status does not answer'
 sql 'CREATE STREAM s (n BIGINT NOT NULL)' > /dev/null
 sql 'INSERT INTO s VALUES (1), (2), (3)' > /dev/null
 [ "$(sql 'SELECT count(*) AS c FROM s')" = '[{"c":3}]' ] || fail 'it does not answer SQL'

@@ -110,18 +110,26 @@ for package in cdktf-cdktf-provider-azurerm=14.23.1 cdktn-provider-azurerm=18.9.
     terraform validate > /dev/null 2>&1 && fail 'a misspelt argument passes'
     mv main.tf.old main.tf
     tests=$(grep --count '  run .*pass$' "$work/test.log")
-    cd "$work/azure/examples/azure-three-zones"
-    unprotect ../../modules/azure azurerm_managed_disk
+    cd "$work/azure/.."
+    unprotect azure/modules/azure azurerm_managed_disk
+    # The document's commands begin at the root of the repository.
+    mkdir -p "$work/walk"
+    ln -sfn "$work/azure" "$work/walk/terraform"
+    cd "$work/walk"
     export TF_VAR_package_url=https://example.org/alluvium.deb
     TF_VAR_package_sha256=$(printf '0%.0s' {1..64})
     export TF_VAR_package_sha256
     export TF_VAR_ssh_public_key='ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIExample administrator'
-    must init terraform init
-    must apply terraform apply -auto-approve
+    walk 'cd terraform/examples/azure-three-zones'
+    must init walk 'terraform init'
+    export TF_CLI_ARGS_apply=-auto-approve
+    must apply walk 'terraform apply'
     must plan terraform plan -detailed-exitcode
-    must scale terraform plan -var node_count=5
-    grep --quiet ' 0 to change, 0 to destroy' "$work/scale.log" \
-        || { grep Plan: "$work/scale.log"; fail 'more nodes change those that are there'; }
+    must output walk 'terraform output -raw client_endpoint'
+    walk 'terraform output -raw ansible_inventory > inventory.yml'
+    must scale walk 'terraform apply -var node_count=5'
+    grep --quiet ' 0 changed, 0 destroyed' "$work/scale.log" \
+        || { tail -3 "$work/scale.log"; fail 'more nodes change those that are there'; }
     must destroy terraform destroy -auto-approve
     pass "$tests tests; the example applied, planned again without change, scaled, destroyed"
     kill "${pids[-1]}"
@@ -160,35 +168,44 @@ fi
 say 'one cluster over AWS and Azure'
 wheel=$(wheel_of cdktn-provider-azurerm 18.9.0)
 serve azurerm "$wheel" "$port" "$(types_of "$work/terraform/modules/azure")"
-cd "$work/terraform/examples/aws-azure-one-cluster"
-TF_REATTACH_PROVIDERS=$(cat "$work/azurerm.reattach") must init terraform init
-TF_REATTACH_PROVIDERS=$(cat "$work/azurerm.reattach") must test terraform test
-pass 'the nodes of one cloud join those of the other'
-
-say 'AWS: apply against the imitation'
+rm -rf "$work/walk"
+mkdir -p "$work/walk"
+ln -s "$work/terraform" "$work/walk/terraform"
+cd "$work/walk"
+walk 'cd terraform/examples/aws-azure-one-cluster'
+TF_REATTACH_PROVIDERS=$(cat "$work/azurerm.reattach")
+export TF_REATTACH_PROVIDERS
+must init walk 'terraform init'
+must test terraform test
 moto_server -H 127.0.0.1 -p 5605 > "$work/moto.log" 2>&1 &
 pids+=($!)
 eventually 60 curl -fs http://127.0.0.1:5605/moto-api/
 export AWS_ACCESS_KEY_ID=test AWS_SECRET_ACCESS_KEY=test AWS_REGION=eu-west-1
 export AWS_ENDPOINT_URL=http://127.0.0.1:5605 AWS_EC2_METADATA_DISABLED=true
-cd "$work/terraform/examples/aws-three-zones"
-unprotect ../../modules/aws aws_ebs_volume
-export TF_VAR_package_url=https://example.org/alluvium.deb TF_VAR_image_id=ami-03cf127a
+export TF_VAR_image_id=ami-03cf127a
+must plan walk 'terraform plan'
+grep --quiet 'Plan: .* 0 to change, 0 to destroy' "$work/plan.log" || fail 'there is no plan'
+unset TF_REATTACH_PROVIDERS
+pass 'the nodes of one cloud join those of the other'
+
+say 'AWS: apply against the imitation'
+unprotect "$work/terraform/modules/aws" aws_ebs_volume
+cd "$work/walk"
+export TF_CLI_ARGS_apply=-auto-approve
+export TF_VAR_package_url=https://example.org/alluvium.deb
 TF_VAR_package_sha256=$(printf '0%.0s' {1..64})
 export TF_VAR_package_sha256
-must init terraform init
-must apply terraform apply -auto-approve
+walk 'cd terraform/examples/aws-three-zones'
+must init walk 'terraform init'
+must apply walk 'terraform apply'
 pass "$(grep --only-matching 'Apply complete.*' "$work/apply.log")"
 status=0
 terraform plan -detailed-exitcode > "$work/plan.log" 2>&1 || status=$?
 [ "$status" = 0 ] || { tail -80 "$work/plan.log"; fail 'a second plan finds changes'; }
 pass 'a second plan finds no change'
-must scale terraform plan -var node_count=5
-grep --quiet ' 0 to change, 0 to destroy' "$work/scale.log" \
-    || { grep Plan: "$work/scale.log"; fail 'more nodes change those that are there'; }
-pass "3 to 5 nodes: $(grep --only-matching 'Plan: .*' "$work/scale.log")"
-terraform output -raw ansible_inventory > "$work/inventory.yml"
-"$environment/bin/python" - "$work/inventory.yml" <<'PYTHON' || fail 'the machines are not as said'
+must output walk 'terraform output -raw client_endpoint'
+walk 'terraform output -raw ansible_inventory > inventory.yml'
+"$environment/bin/python" - inventory.yml <<'PYTHON' || fail 'the machines are not as said'
 import base64
 import sys
 
@@ -214,6 +231,10 @@ assert found == {name: host["ansible_host"] for name, host in inventory.items()}
 assert len(found) == 3
 PYTHON
 pass 'machines, tags, user data and inventory agree'
+must scale walk 'terraform apply -var node_count=5'
+grep --quiet ' 0 changed, 0 destroyed' "$work/scale.log" \
+    || { tail -3 "$work/scale.log"; fail 'more nodes change those that are there'; }
+pass "3 to 5 nodes: $(grep --only-matching 'Apply complete.*' "$work/scale.log")"
 must destroy terraform destroy -auto-approve
 pass "$(grep --only-matching 'Destroy complete.*' "$work/destroy.log")"
 finish

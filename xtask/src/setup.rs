@@ -49,6 +49,46 @@ pub fn try_network() {
     }
 }
 
+/// Sees to it that the files of `deploy/`, `terraform/` and `ansible/` can be checked and
+/// containers run, on machines that exist for tests alone: nobody's own machine gets a container
+/// engine or a Prometheus that starts by itself.
+///
+/// Without it these tests say what they leave out, so nothing here is an error.
+pub fn try_deploy() {
+    if std::env::var_os("CI").is_none() {
+        return;
+    }
+    let mut missing = Vec::new();
+    for (program, packages) in [
+        ("shellcheck", ["shellcheck"].as_slice()),
+        ("promtool", &["prometheus"]),
+        ("go", &["golang-go"]),
+        ("podman", &["podman", "crun", "iptables", "containernetworking-plugins"]),
+        ("buildah", &["buildah"]),
+        ("dnsmasq", &["dnsmasq-base", "golang-github-containernetworking-plugin-dnsname"]),
+    ] {
+        if !found(program) {
+            missing.extend_from_slice(packages);
+        }
+    }
+    if !Path::new("/usr/share/gocode/src/github.com/Masterminds/sprig").is_dir() {
+        missing.extend(["golang-github-masterminds-sprig-dev", "golang-k8s-sigs-yaml-dev"]);
+    }
+    if missing.is_empty() {
+        return;
+    }
+    println!("missing, to check what is deployed: {}", missing.join(", "));
+    if let Err(error) = install(&missing) {
+        println!("tests that need them will be left out: {error:#}");
+    }
+}
+
+/// True when a program of this name is to be had.
+fn found(program: &str) -> bool {
+    let places = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
+    places.iter().any(|place| Path::new(place).join(program).is_file())
+}
+
 /// Sees to it that rustfmt and clippy are there.
 pub fn ensure_checkers() -> Result<()> {
     for (command, component) in [("fmt", "rustfmt"), ("clippy", "clippy")] {

@@ -45,7 +45,7 @@ enum Weight {
     Heavy,
 }
 
-const STEPS: [Step; 15] = [
+const STEPS: [Step; 17] = [
     Step { name: "format", weight: Weight::Light, run: format },
     Step { name: "tidy", weight: Weight::Light, run: |r| nothing_counted(tidy::run(r, &[])) },
     Step { name: "licences", weight: Weight::Light, run: |r| nothing_counted(licences::run(r)) },
@@ -55,12 +55,14 @@ const STEPS: [Step; 15] = [
     Step { name: "core", weight: Weight::Light, run: |root| package(root, "alluvium-core") },
     Step { name: "sim", weight: Weight::Light, run: |root| package(root, "cluster-sim") },
     Step { name: "duckdb", weight: Weight::Light, run: duckdb },
+    Step { name: "deploy", weight: Weight::Light, run: deploy },
     Step { name: "clippy", weight: Weight::Heavy, run: clippy },
     Step { name: "views", weight: Weight::Heavy, run: |root| built(root, "alluvium-views") },
     Step { name: "store", weight: Weight::Heavy, run: |root| built(root, "alluvium-store") },
     Step { name: "query", weight: Weight::Heavy, run: |root| built(root, "alluvium-query") },
     Step { name: "node", weight: Weight::Heavy, run: |root| built(root, "alluvium") },
     Step { name: "e2e", weight: Weight::Heavy, run: e2e },
+    Step { name: "containers", weight: Weight::Heavy, run: containers },
 ];
 
 /// What to run.
@@ -198,6 +200,32 @@ fn built(root: &Path, name: &str) -> Result<Counts> {
 fn e2e(root: &Path) -> Result<Counts> {
     setup::try_network();
     built(root, "cluster-e2e")
+}
+
+/// What machines are told about nodes: charts, modules, playbooks, and the commands of the
+/// document. The scripts that boot hosts and apply modules take longer, and are run by hand.
+fn deploy(root: &Path) -> Result<Counts> {
+    setup::try_deploy();
+    let mut counts = Counts::default();
+    for (script, args) in [
+        ("documents.sh", [].as_slice()),
+        ("kubernetes.sh", &[]),
+        ("ansible.sh", &["lint"]),
+        ("terraform.sh", &["quick"]),
+    ] {
+        println!("\n     running deploy/test/{script}");
+        let mut command = Command::new(root.join("deploy/test").join(script));
+        counts.add(counted(command.args(args))?);
+    }
+    Ok(counts)
+}
+
+/// Three nodes in containers, one of them killed under load.
+fn containers(root: &Path) -> Result<Counts> {
+    setup::try_deploy();
+    let mut command = Command::new(root.join("deploy/test/compose.sh"));
+    let program = cargo::target_dir()?.join("debug/alluvium");
+    counted(command.env("ALLUVIUM_PROGRAM", program))
 }
 
 /// A test program as cargo built it.
