@@ -35,6 +35,7 @@ boot() {
     install -d -m 0700 "${dir}/tree/root/.ssh"
     cp "$key.pub" "${dir}/tree/root/.ssh"/authorized_keys
     echo "host$n" > "$dir/tree/etc/hostname"
+    printf '127.0.0.1 localhost\n127.0.1.1 host%s\n' "$n" > "$dir/tree/etc/hosts"
     : > "$dir/tree/etc/machine-id"
     ip netns add "$host" 2> /dev/null || true
     if ! ip -netns "$host" link show eth0 > /dev/null 2>&1; then
