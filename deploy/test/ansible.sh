@@ -23,7 +23,7 @@ pass 'ansible-lint, profile production'
 ansible-galaxy collection build --output-path "$work" . > /dev/null
 ansible-galaxy collection install --offline --collections-path "$work/collections" \
     "$work"/alluvium-cluster-*.tar.gz > /dev/null 2>&1
-export ANSIBLE_COLLECTIONS_PATH=$work/collections ANSIBLE_ROLES_PATH=$work/ansible/roles
+export ANSIBLE_COLLECTIONS_PATH=$work/collections
 for playbook in playbooks/*.yml; do
     ansible-playbook --inventory inventory.example.yml --syntax-check "$playbook" > /dev/null 2>&1
     ansible-playbook --inventory inventory.example.yml --syntax-check \
@@ -73,6 +73,7 @@ play() {
 cd "$work"
 cp -r "$root/ansible" "$work/ansible-of-the-repository"
 ln -s ansible-of-the-repository ansible
+export ANSIBLE_ROLES_PATH=$work/ansible/roles
 cp "$next" next.deb
 ansible-playbook() { "$hosts" "$work" run ansible-playbook "$@"; }
 must() { "$@" > "$work/walk.log" 2>&1 || { tail -60 "$work/walk.log"; fail "$*"; }; }

@@ -181,6 +181,7 @@ must test terraform test
 pids+=($!)
 eventually 60 curl -fs http://127.0.0.1:5605/moto-api/
 export AWS_ACCESS_KEY_ID=test AWS_SECRET_ACCESS_KEY=test AWS_REGION=eu-west-1
+export AWS_DEFAULT_REGION=eu-west-1
 export AWS_ENDPOINT_URL=http://127.0.0.1:5605 AWS_EC2_METADATA_DISABLED=true
 export TF_VAR_image_id=ami-03cf127a
 must plan walk 'terraform plan'

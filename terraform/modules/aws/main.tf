@@ -72,21 +72,32 @@ module "user_data" {
   ]
 }
 
+# Outlives its machine too: another one has the same address.
+resource "aws_network_interface" "node" {
+  count           = var.node_count
+  description     = "Node ${local.nodes[count.index].name}"
+  subnet_id       = aws_subnet.nodes[local.nodes[count.index].zone].id
+  private_ips     = [local.nodes[count.index].address]
+  security_groups = [aws_security_group.node.id]
+  tags            = merge(local.tags, { Name = local.nodes[count.index].name })
+}
+
 # A node asks the cloud for nothing, so it has no role there.
 resource "aws_instance" "node" {
   #checkov:skip=CKV2_AWS_41:a node asks the cloud for nothing and needs no role
-  count                       = var.node_count
-  ami                         = local.image
-  instance_type               = var.machine_type
-  subnet_id                   = aws_subnet.nodes[local.nodes[count.index].zone].id
-  private_ip                  = local.nodes[count.index].address
-  associate_public_ip_address = false
-  vpc_security_group_ids      = [aws_security_group.node.id]
-  key_name                    = var.ssh_public_key == "" ? null : aws_key_pair.administrator[0].key_name
-  user_data                   = module.user_data[count.index].user_data
-  ebs_optimized               = true
-  monitoring                  = true
-  tags                        = merge(local.tags, { Name = local.nodes[count.index].name })
+  count         = var.node_count
+  ami           = local.image
+  instance_type = var.machine_type
+  key_name      = var.ssh_public_key == "" ? null : aws_key_pair.administrator[0].key_name
+  user_data     = module.user_data[count.index].user_data
+  ebs_optimized = true
+  monitoring    = true
+  tags          = merge(local.tags, { Name = local.nodes[count.index].name })
+
+  network_interface {
+    device_index         = 0
+    network_interface_id = aws_network_interface.node[count.index].id
+  }
 
   metadata_options {
     http_endpoint = "enabled"

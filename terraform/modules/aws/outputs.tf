@@ -3,7 +3,7 @@ output "nodes" {
   value = [for index, node in local.nodes : {
     name       = node.name
     zone       = local.zones[node.zone]
-    private_ip = aws_instance.node[index].private_ip
+    private_ip = node.address
     id         = aws_instance.node[index].id
   }]
 }
@@ -33,7 +33,7 @@ output "ansible_inventory" {
   value = yamlencode({
     node = {
       hosts = { for index, node in local.nodes : node.name => {
-        ansible_host = aws_instance.node[index].private_ip
+        ansible_host = node.address
         node_zone    = local.zones[node.zone]
       } }
       vars = { ansible_user = "admin", node_insecure = true }

@@ -28,7 +28,7 @@ run "three_zones" {
     error_message = "Data volumes are encrypted."
   }
   assert {
-    condition     = alltrue([for node in aws_instance.node : !node.associate_public_ip_address])
+    condition     = alltrue([for subnet in aws_subnet.nodes : !subnet.map_public_ip_on_launch])
     error_message = "No public addresses."
   }
   assert {
