@@ -191,9 +191,18 @@ pass 'the nodes of one cloud join those of the other'
 
 say 'AWS: apply against the imitation'
 unprotect "$work/terraform/modules/aws" aws_ebs_volume
-# The imitation does not know how machines are watched in detail.
-printf 'resource "aws_instance" "node" {\n  monitoring = false\n}\n' \
-    >> "$work/terraform/modules/aws/test_override.tf"
+# The imitation does not know how machines are watched in detail, and does not let go of an interface
+# whose machine is gone.
+cat >> "$work/terraform/modules/aws/test_override.tf" <<'OVERRIDE'
+resource "aws_instance" "node" {
+  monitoring = false
+  network_interface {
+    device_index          = 0
+    network_interface_id  = aws_network_interface.node[count.index].id
+    delete_on_termination = true
+  }
+}
+OVERRIDE
 cd "$work/walk"
 export TF_CLI_ARGS_apply=-auto-approve
 export TF_VAR_package_url=https://example.org/alluvium.deb
