@@ -26,6 +26,8 @@ cleanup() {
 trap cleanup EXIT
 # Terraform leaves files where it works: never in the repository.
 cp -r "$root/terraform" "$work/terraform"
+# A stand-in that does not answer must not hold everything up.
+terraform() { timeout 300 "$(type -P terraform)" "$@" < /dev/null; }
 must() {
     local log=$work/$1.log
     shift

@@ -172,7 +172,7 @@ class Stub(tfplugin_pb2_grpc.ProviderServicer, grpc_controller_pb2_grpc.GRPCCont
 def main():
     schema, port = json.load(open(sys.argv[1])), int(sys.argv[2])
     opts = [("grpc.max_send_message_length", 256 << 20), ("grpc.max_receive_message_length", 256 << 20)]
-    server = grpc.server(futures.ThreadPoolExecutor(8), options=opts)
+    server = grpc.server(futures.ThreadPoolExecutor(32), options=opts)
     stub = Stub(schema)
     tfplugin_pb2_grpc.add_ProviderServicer_to_server(stub, server)
     server.add_insecure_port(f"127.0.0.1:{port}")
