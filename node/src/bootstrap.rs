@@ -6,6 +6,7 @@ mod join;
 mod presence;
 mod servers;
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -28,11 +29,11 @@ use crate::config::Config;
 use crate::contain;
 use crate::grpc::peer::Peers;
 use crate::host::NodeDoor;
-use crate::ingest::Ingest;
+use crate::ingest::{AppendError, Ingest};
 use crate::sql::producers::Producers;
 use crate::sql::run::Statements;
-use crate::streams::Streams;
-use crate::telemetry::Metrics;
+use crate::streams::{ServedStream, Streams};
+use crate::telemetry::{MemberLabels, Metrics};
 use crate::views::Views;
 
 pub use servers::Doors;
@@ -126,6 +127,20 @@ impl Node {
         Ok(())
     }
 
+    /// The stream of this name. One that is not known here may have been made a moment ago
+    /// elsewhere, so the catalogue is asked before it is said not to exist.
+    pub async fn stream(&self, name: &str) -> Result<Arc<ServedStream>, AppendError> {
+        if let Some(stream) = self.streams.get(name) {
+            return Ok(stream);
+        }
+        if let Err(error) = self.meta.catch_up().await {
+            tracing::debug!(%error, "the catalogue cannot be asked");
+            return Err(AppendError::NotOwner { owner: None });
+        }
+        let unknown = || AppendError::UnknownStream { name: name.to_owned() };
+        self.streams.get(name).ok_or_else(unknown)
+    }
+
     /// What a person should look at, a line each.
     pub fn warnings(&self) -> Vec<String> {
         let mut warnings = Vec::new();
@@ -166,9 +181,31 @@ impl Node {
         gauges.log_sync_seconds.set(store.sync_micros.sum() as f64 / 1e6);
         gauges.segments_cut.set(signed(store.segments_cut.get()));
         gauges.segments_merged.set(signed(store.merges.get()));
+        gauges.ready.set(i64::from(self.readiness().is_ok()));
+        gauges.partitions_at_risk.set(signed(self.cluster.partitions_at_risk()));
+        gauges.partitions_without_owner.set(signed(self.cluster.partitions_without_owner()));
+        let known = self.cluster.known();
+        let moving = known.placements.values().filter(|placement| !placement.is_settled());
+        gauges.moves.set(signed(moving.count() as u64));
+        let mut counts: BTreeMap<MemberLabels, i64> = BTreeMap::new();
+        for member in known.members.values().filter(|member| member.stands()) {
+            let alive = if member.alive { "true" } else { "false" };
+            let labels = MemberLabels { state: member.state.to_string(), alive };
+            *counts.entry(labels).or_default() += 1;
+        }
+        // A kind of member that there was and is no more is not shown as if it still were.
+        gauges.nodes.clear();
+        for (labels, count) in &counts {
+            gauges.nodes.get_or_create(labels).set(*count);
+        }
         self.metrics.encode()
     }
 }
+
+/// The node has no place in its cluster any more, or never had: starting it again does not help.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Expelled(String);
 
 /// The store's clock.
 #[derive(Debug)]
@@ -273,7 +310,7 @@ async fn serve(
                 break;
             }
             up = &mut running, if node.is_none() => node = Some(up?),
-            reason = doors.expelled() => anyhow::bail!("{reason}"),
+            reason = doors.expelled() => return Err(Expelled(reason).into()),
             ended = async { tokio::select! {
                 ended = servers.join_next() => ended,
                 ended = peers.join_next() => ended,

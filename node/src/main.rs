@@ -31,7 +31,9 @@ fn start(config: alluvium::config::Config) -> ExitCode {
         Ok(()) => ExitCode::from(Exit::Done.code()),
         Err(error) => {
             complain(&format!("{error:#}"));
-            ExitCode::from(Exit::Failed.code())
+            let is_expelled = error.is::<alluvium::bootstrap::Expelled>();
+            let exit = if is_expelled { Exit::Expelled } else { Exit::Failed };
+            ExitCode::from(exit.code())
         }
     }
 }

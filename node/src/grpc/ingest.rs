@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use alluvium_core::ids::{Epoch, ProducerId, Sequence};
 use alluvium_core::meta::{MetaCommand, MetaOutcome};
+use alluvium_core::partition::Stamp;
 use alluvium_proto::v1 as proto;
 use alluvium_proto::v1::ingest_server::Ingest;
 use tokio::sync::mpsc;
-use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::convert::{self, AppendCall};
@@ -47,10 +47,8 @@ impl Ingest for IngestService {
         let request = request.into_inner();
         alluvium_core::meta::check_producer_name(&request.name)
             .map_err(|error| Status::invalid_argument(error.to_string()))?;
-        let Some(stream) = self.node.streams.get(&request.stream) else {
-            let error = AppendError::UnknownStream { name: request.stream };
-            return Err(status::append_status(&error));
-        };
+        let stream = self.node.stream(&request.stream).await;
+        let stream = stream.map_err(|error| status::append_status(&error))?;
         let command = MetaCommand::OpenProducer { name: request.name };
         let outcome = self.node.meta.change(command).await;
         match outcome.map_err(|error| status::change_status(&error))? {
@@ -67,7 +65,10 @@ impl Ingest for IngestService {
     ) -> Result<Response<proto::AppendResponse>, Status> {
         let watch = Stopwatch::start();
         let AppendCall { stream, stamp, rows, .. } = convert::append_call(request.into_inner())?;
-        let answer = self.node.ingest.append(&stream, stamp, rows).await;
+        let answer = match self.node.stream(&stream).await {
+            Ok(_) => self.node.ingest.append(&stream, stamp, rows).await,
+            Err(error) => Err(error),
+        };
         self.node.metrics.append_answered(answer.is_ok(), watch.elapsed());
         match answer {
             Ok(ack) => Ok(Response::new(convert::append_response(&stream, ack))),
@@ -85,10 +86,10 @@ impl Ingest for IngestService {
         // and HTTP/2 flow control holds the client back.
         let (started, pending) = mpsc::channel(WINDOW_BATCHES);
         tokio::spawn(read_batches(self.node.clone(), request.into_inner(), started));
-        let node = self.node.clone();
-        let answers = futures::StreamExt::then(ReceiverStream::new(pending), move |started| {
-            let node = node.clone();
-            async move { answer(&node, started).await }
+        let answers = Answering { node: self.node.clone(), pending, before: None };
+        let answers = futures::stream::unfold(answers, async |mut answers| {
+            let answer = answers.next().await?;
+            Some((answer, answers))
         });
         Ok(Response::new(Box::pin(answers)))
     }
@@ -140,6 +141,9 @@ async fn start(
         Err(error) => return (String::new(), Err(StartError::Call(error))),
     };
     let AppendCall { stream, stamp, rows, byte_count } = call;
+    if let Err(error) = node.stream(&stream).await {
+        return (stream, Err(StartError::Append(error)));
+    }
     let append = match node.ingest.admit_in_turn(byte_count).await {
         Ok(permit) => node.ingest.submit(&stream, stamp, rows, permit),
         Err(error) => Err(error),
@@ -147,18 +151,40 @@ async fn start(
     (stream, append.map_err(StartError::Append))
 }
 
-async fn answer(node: &Node, started: Started) -> Result<proto::AppendStreamResponse, Status> {
-    let acknowledged: Result<AppendAck, AppendError> = match started.append {
-        Ok(pending) => pending.acknowledged().await,
-        Err(StartError::Append(error)) => Err(error),
-        Err(StartError::Call(status)) => return Err(status),
-    };
-    node.metrics.append_answered(acknowledged.is_ok(), started.watch.elapsed());
+/// The answers of one call, in the order of its batches.
+struct Answering {
+    node: Arc<Node>,
+    pending: mpsc::Receiver<Started>,
+    /// The last batch of this call that was acknowledged.
+    before: Option<Stamp>,
+}
+
+impl Answering {
+    async fn next(&mut self) -> Option<Result<proto::AppendStreamResponse, Status>> {
+        let Started { stream, watch, append } = self.pending.recv().await?;
+        let acknowledged = match append {
+            Ok(pending) => {
+                let stamp = pending.stamp();
+                let acknowledged = pending.acknowledged(self.before.as_ref()).await;
+                self.before = stamp.filter(|_| acknowledged.is_ok());
+                acknowledged
+            }
+            Err(StartError::Append(error)) => Err(error),
+            Err(StartError::Call(status)) => return Some(Err(status)),
+        };
+        self.node.metrics.append_answered(acknowledged.is_ok(), watch.elapsed());
+        Some(Ok(answer(&stream, acknowledged)))
+    }
+}
+
+fn answer(
+    stream: &str,
+    acknowledged: Result<AppendAck, AppendError>,
+) -> proto::AppendStreamResponse {
     let answer = match acknowledged {
-        Ok(ack) => proto::append_stream_response::Answer::Ack(convert::append_response(
-            &started.stream,
-            ack,
-        )),
+        Ok(ack) => {
+            proto::append_stream_response::Answer::Ack(convert::append_response(stream, ack))
+        }
         Err(error) => {
             let (code, retry_after) = status::append_code(&error);
             proto::append_stream_response::Answer::Failure(proto::AppendFailure {
@@ -169,7 +195,7 @@ async fn answer(node: &Node, started: Started) -> Result<proto::AppendStreamResp
             })
         }
     };
-    Ok(proto::AppendStreamResponse { answer: Some(answer) })
+    proto::AppendStreamResponse { answer: Some(answer) }
 }
 
 /// Fences the producer's former life in every partition, and says where the new one goes on: with

@@ -92,6 +92,7 @@ impl Query for QueryService {
     ) -> Result<Response<proto::LookupResponse>, Status> {
         let request = request.into_inner();
         let (json_rows, timeout_ms) = (request.json_rows, request.timeout_ms);
+        self.learn_view(&request.view).await?;
         let asked = convert::lookup(request, &self.node.streams)?;
         let timeout = timeout(timeout_ms, LOOKUP_TIMEOUT_MAX);
         let found = tokio::time::timeout(timeout, view::lookup(self.door.as_ref(), &asked)).await;
@@ -110,6 +111,7 @@ impl Query for QueryService {
         request: Request<proto::SubscribeRequest>,
     ) -> Result<Response<Self::SubscribeStream>, Status> {
         let asked = convert::subscribe(request.into_inner());
+        self.learn_view(&asked.view).await?;
         let (parts, answer) = mpsc::channel(BATCHES_BUFFERED);
         let door = self.door.clone();
         self.node.query_runtime.spawn(async move {
@@ -118,6 +120,16 @@ impl Query for QueryService {
         let answer = ReceiverStream::new(answer)
             .map(|part| part.map(convert::subscribe_response).map_err(status::door_status));
         Ok(Response::new(Box::pin(answer)))
+    }
+}
+
+impl QueryService {
+    /// A view that is not known here may have been made a moment ago elsewhere.
+    async fn learn_view(&self, name: &str) -> Result<(), Status> {
+        if self.node.views.get(name).is_some() {
+            return Ok(());
+        }
+        self.node.meta.catch_up().await.map_err(|error| Status::unavailable(error.to_string()))
     }
 }
 

@@ -33,9 +33,7 @@ pub async fn events(
     body: Bytes,
 ) -> Result<axum::Json<Value>, Failure> {
     let node = super::node(&doors)?;
-    let served = node.streams.get(&name);
-    let served = served
-        .ok_or_else(|| Failure::of_append(&AppendError::UnknownStream { name: name.clone() }))?;
+    let served = node.stream(&name).await.map_err(|error| Failure::of_append(&error))?;
     let batch = decode(node, &served, &headers, body)?;
     let ack = match producer(&headers)? {
         None => append(node, &name, None, batch).await.map_err(|e| Failure::of_append(&e))?,

@@ -32,6 +32,7 @@ mod functions;
 mod hidden;
 pub mod host;
 mod insert;
+mod like;
 mod listing;
 mod literals;
 mod nearest;

@@ -13,6 +13,7 @@ use datafusion::sql::sqlparser::tokenizer::{Location, Token, TokenWithSpan, Toke
 use crate::create;
 use crate::dialect::Sql;
 use crate::error::SqlError;
+use crate::like;
 use crate::parameters::{self, Placeholders};
 use crate::pg_catalog;
 use crate::views::ddl::{self, ViewStatement};
@@ -262,7 +263,8 @@ fn parse_read(tokens: Vec<TokenWithSpan>, tag: &'static str) -> Result<Statement
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
         return Err(refusal(&words));
     }
-    let statement = pg_catalog::simplify(statement);
+    let mut statement = pg_catalog::simplify(statement);
+    like::spell_escapes(&mut statement);
     Ok(Statement::Read(Read { statement, names_hidden, tag }))
 }
 
