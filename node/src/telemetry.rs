@@ -16,10 +16,11 @@ use tracing_subscriber::EnvFilter;
 use crate::config::LogFormat;
 
 /// Where logs go: standard error, so that standard output stays for answers.
-pub fn start_logs(format: LogFormat, filter: &str) {
+///
+/// `plain`: without colours even on a terminal. What goes to a file or a journal is always plain.
+pub fn start_logs(format: LogFormat, filter: &str, plain: bool) {
     let filter = EnvFilter::try_new(filter).unwrap_or_else(|_| EnvFilter::new("info"));
-    // Colours are for people: what goes to a file or a journal is plain.
-    let colours = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    let colours = !plain && std::io::stderr().is_terminal();
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours);
     let builder = builder.with_writer(std::io::stderr);
     match format {

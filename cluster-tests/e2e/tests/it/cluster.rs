@@ -113,19 +113,22 @@ async fn what_is_made_on_one_node_is_there_on_every_other() {
         let at = |step: usize| &clients[(round + step) % 3];
         let name = format!("made_{round}");
         let ask = async |step: usize, sql: &str| {
-            let answer = at(step).query(&sql.replace("IT", &name)).await;
+            let answer = at(step).query(&sql.replace("$NAME", &name)).await;
             answer.unwrap_or_else(|status| panic!("{sql} in round {round}: {status}"))
         };
-        ask(0, "CREATE STREAM IT (k BIGINT NOT NULL, n BIGINT) WITH (partitions = 1)").await;
+        ask(0, "CREATE STREAM $NAME (k BIGINT NOT NULL, n BIGINT) WITH (partitions = 1)").await;
         let opened = at(1).open_producer("maker", &name).await.unwrap();
         assert_eq!(opened.next_sequence, 0, "round {round}");
-        ask(2, "INSERT INTO IT VALUES (1, 2), (1, 3)").await;
-        ask(1, "CREATE MATERIALIZED VIEW IT_sums AS SELECT k, sum(n) AS n FROM IT GROUP BY k")
-            .await;
-        let sums = ask(2, "SELECT k, n FROM IT_sums").await;
+        ask(2, "INSERT INTO $NAME VALUES (1, 2), (1, 3)").await;
+        ask(
+            1,
+            "CREATE MATERIALIZED VIEW $NAME_sums AS SELECT k, sum(n) AS n FROM $NAME GROUP BY k",
+        )
+        .await;
+        let sums = ask(2, "SELECT k, n FROM $NAME_sums").await;
         assert_eq!(sums.integer_rows::<2>().unwrap(), [[1, 5]], "round {round}");
-        ask(0, "DROP MATERIALIZED VIEW IT_sums").await;
-        ask(1, "DROP STREAM IT").await;
+        ask(0, "DROP MATERIALIZED VIEW $NAME_sums").await;
+        ask(1, "DROP STREAM $NAME").await;
     }
 }
 
