@@ -32,6 +32,7 @@ use crate::config::Config;
 use crate::grpc::peer::{PeerDoor, Peers, Snapshots, run_links};
 use crate::host::{NodeDoor, NodeHost};
 use crate::ingest::{Ingest, IngestLimits};
+use crate::sql::run::Statements;
 use crate::streams::Streams;
 use crate::telemetry::Metrics;
 use crate::views::Views;
@@ -201,6 +202,7 @@ impl Starting<'_> {
         };
         let ingest = Ingest::new(streams.clone(), store.clone(), metrics.clone(), limits);
         let ingest = Arc::new(ingest);
+        let statements: Arc<Statements> = Arc::default();
         let host = NodeHost::new(
             streams.clone(),
             views.clone(),
@@ -208,6 +210,7 @@ impl Starting<'_> {
             meta.clone(),
             store.clone(),
             cluster.clone(),
+            statements.clone(),
         );
         let door = Arc::new(NodeDoor::new(streams.clone(), views.clone(), compiler.clone()));
         let options = engine_options(config);
@@ -224,7 +227,7 @@ impl Starting<'_> {
             engine,
             door,
             query_runtime: self.query.handle().clone(),
-            statements: Arc::default(),
+            statements,
             producers: Arc::default(),
             metrics,
             store,

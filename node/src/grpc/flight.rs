@@ -11,6 +11,7 @@ mod metadata;
 mod put;
 mod values;
 
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -108,10 +109,14 @@ impl FlightSql {
     }
 
     /// Runs a statement and sends its rows as they come.
-    async fn rows(&self, statement: Statement) -> Result<Response<Rows>, Status> {
+    async fn rows(
+        &self,
+        statement: Statement,
+        client: Option<SocketAddr>,
+    ) -> Result<Response<Rows>, Status> {
         let told = self.told(&statement).await?;
         let Statement { sql, parameters } = statement;
-        let asked = Asked { parameters, told, ..Asked::new(sql, Door::Flight) };
+        let asked = Asked { parameters, told, client, ..Asked::new(sql, Door::Flight) };
         let running = run::run(&self.node, asked).await.map_err(|error| run_status(&error))?;
         let batches = ReceiverStream::new(running.batches);
         let batches = batches.map_err(|error| FlightError::Tonic(Box::new(run_status(&error))));
@@ -119,9 +124,13 @@ impl FlightSql {
     }
 
     /// Runs a statement for what it changes; says how many rows that were.
-    async fn update(&self, statement: Statement) -> Result<i64, Status> {
+    async fn update(
+        &self,
+        statement: Statement,
+        client: Option<SocketAddr>,
+    ) -> Result<i64, Status> {
         let Statement { sql, parameters } = statement;
-        let asked = Asked { parameters, ..Asked::new(sql, Door::Flight) };
+        let asked = Asked { parameters, client, ..Asked::new(sql, Door::Flight) };
         let running = run::run(&self.node, asked).await.map_err(|error| run_status(&error))?;
         let mut batches = ReceiverStream::new(running.batches);
         let mut row_count = 0;

@@ -2,6 +2,7 @@
 //!
 //! JSON is one document and so has a longest length; the other forms go out as the rows come.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use alluvium_query::print::{Format, Printer};
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
 use axum::body::{Body, Bytes};
-use axum::extract::State;
+use axum::extract::{ConnectInfo, Extension, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use futures::StreamExt;
@@ -85,6 +86,7 @@ pub const ARROW: &str = "application/vnd.apache.arrow.stream";
 /// Answers one statement.
 pub async fn sql(
     State(doors): State<Arc<Doors>>,
+    client: Option<Extension<ConnectInfo<SocketAddr>>>,
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Response, Failure> {
@@ -92,7 +94,9 @@ pub async fn sql(
     let form = Form::of(&headers)?;
     let question = question(&headers, &body)?;
     let sql = question.sql.clone();
-    let running = ask(node, question).await.map_err(|error| Failure::of_run(&sql, &error))?;
+    let client = client.map(|Extension(ConnectInfo(client))| client);
+    let running = ask(node, question, client).await;
+    let running = running.map_err(|error| Failure::of_run(&sql, &error))?;
     match form {
         Form::Json => document(running, &sql).await,
         Form::NdJson | Form::Csv | Form::Arrow => Ok(stream(running, form)),
@@ -109,7 +113,11 @@ fn question(headers: &HeaderMap, body: &[u8]) -> Result<Question, Failure> {
     Ok(Question { sql: sql.to_owned(), parameters: Vec::new(), timeout_ms: 0 })
 }
 
-async fn ask(node: &Arc<Node>, question: Question) -> Result<Running, RunError> {
+async fn ask(
+    node: &Arc<Node>,
+    question: Question,
+    client: Option<SocketAddr>,
+) -> Result<Running, RunError> {
     let Question { sql, parameters, timeout_ms } = question;
     let mut values = Vec::with_capacity(parameters.len());
     if !parameters.is_empty() {
@@ -127,7 +135,8 @@ async fn ask(node: &Arc<Node>, question: Question) -> Result<Running, RunError> 
         0 => TIMEOUT_MAX,
         milliseconds => Duration::from_millis(milliseconds),
     };
-    run::run(node, Asked { parameters: values, timeout, ..Asked::new(sql, Door::Http) }).await
+    let asked = Asked { parameters: values, timeout, client, ..Asked::new(sql, Door::Http) };
+    run::run(node, asked).await
 }
 
 /// The whole answer as one document.
@@ -170,7 +179,7 @@ async fn document(running: Running, sql: &str) -> Result<Response, Failure> {
     Ok(([(header::CONTENT_TYPE, Form::Json.content_type())], text).into_response())
 }
 
-fn column(field: &arrow::datatypes::Field) -> Value {
+pub fn column(field: &arrow::datatypes::Field) -> Value {
     let column_type = alluvium_views::columns::column_type_of_field(field);
     let name = column_type.map_or_else(|| field.data_type().to_string(), |known| known.to_string());
     json!({ "name": field.name(), "type": name })

@@ -75,7 +75,8 @@ impl Statements {
             }
             Statement::Insert { .. }
             | Statement::CreateStream { .. }
-            | Statement::DropStream { .. } => DescribedRows::None,
+            | Statement::DropStream { .. }
+            | Statement::KillQuery { .. } => DescribedRows::None,
             Statement::ShowStreams | Statement::Describe { .. } => DescribedRows::Some,
             Statement::View(statement) if statement.has_rows() => DescribedRows::Some,
             Statement::View(_) => DescribedRows::None,
@@ -106,6 +107,7 @@ impl Statements {
             | Statement::DropStream { .. }
             | Statement::ShowStreams
             | Statement::Describe { .. }
+            | Statement::KillQuery { .. }
             | Statement::View(_) => {
                 return Err(SqlError::unsupported("only queries and INSERT have parameters"));
             }

@@ -296,6 +296,10 @@ impl Statements {
             }
             Statement::Describe { name } => self.describe(&name),
             Statement::View(statement) => Box::pin(self.about_view(statement)).await,
+            Statement::KillQuery { id } => {
+                self.host.kill_query(&id)?;
+                Ok(Answer::done("KILL QUERY"))
+            }
         }
     }
 

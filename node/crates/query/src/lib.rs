@@ -17,6 +17,7 @@
 //! and [`wire`] (the forms of an answer), [`files`] (rows from files).
 
 mod aggregates;
+mod breath;
 mod catalog;
 mod copy;
 mod create;

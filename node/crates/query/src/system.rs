@@ -15,14 +15,23 @@ use crate::create::retention_text;
 use crate::cut::{to_i32, to_i64};
 use crate::error::SqlError;
 use crate::host::{
-    Catalogue, Host, MoveRow, NodeRow, PartitionRow, ProducerRow, QuarantineRow, SegmentRow,
-    ViewRow,
+    Catalogue, Host, MoveRow, NodeRow, PartitionRow, ProducerRow, QuarantineRow, QueryRow,
+    SegmentRow, ViewRow,
 };
 use crate::nearest;
 
 /// The tables of schema `system`.
-pub(crate) const TABLES: [&str; 8] =
-    ["moves", "nodes", "partitions", "producers", "quarantine", "segments", "streams", "views"];
+pub(crate) const TABLES: [&str; 9] = [
+    "moves",
+    "nodes",
+    "partitions",
+    "producers",
+    "quarantine",
+    "queries",
+    "segments",
+    "streams",
+    "views",
+];
 
 /// Reads one table of schema `system`.
 pub(crate) async fn table(
@@ -39,6 +48,7 @@ pub(crate) async fn table(
         "segments" => segments(&host.segments().await?),
         "views" => views(&host.view_rows().await?),
         "quarantine" => quarantine(&host.quarantine_rows().await?),
+        "queries" => queries(&host.queries()),
         _ => {
             let hint = nearest::hint(name, TABLES.into_iter());
             let known = TABLES.join(", ");
@@ -60,6 +70,7 @@ pub(crate) fn empty_table(name: &str) -> Result<RecordBatch, SqlError> {
         "segments" => segments(&[]),
         "views" => views(&[]),
         "quarantine" => quarantine(&[]),
+        "queries" => queries(&[]),
         _ => Err(SqlError::NotFound { reason: format!("table \"system.{name}\" does not exist") }),
     }
 }
@@ -238,6 +249,21 @@ fn quarantine(rows: &[QuarantineRow]) -> Result<RecordBatch, SqlError> {
         .add("offset", big(rows.iter().map(|row| to_i64(row.offset))))
         .add("reason", text(rows.iter().map(|row| row.reason.clone())))
         .add("event", text(rows.iter().map(|row| row.event.clone())))
+        .build()
+}
+
+fn queries(rows: &[QueryRow]) -> Result<RecordBatch, SqlError> {
+    let words = |field: fn(&QueryRow) -> &String| text(rows.iter().map(|row| field(row).clone()));
+    let elapsed = |row: &QueryRow| i64::try_from(row.elapsed.as_millis()).unwrap_or(i64::MAX);
+    Rows::default()
+        .add("id", words(|row| &row.id))
+        .add("door", words(|row| &row.door))
+        .add("client", maybe_text(rows.iter().map(|row| row.client.clone())))
+        .add("state", words(|row| &row.state))
+        .add("started_at", time(rows.iter().map(|row| Some(row.started_at))))
+        .add("elapsed_ms", big(rows.iter().map(elapsed)))
+        .add("rows", big(rows.iter().map(|row| signed(row.rows))))
+        .add("statement", words(|row| &row.statement))
         .build()
 }
 

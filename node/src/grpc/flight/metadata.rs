@@ -201,17 +201,19 @@ impl FlightSqlService for FlightSql {
     async fn do_get_statement(
         &self,
         ticket: TicketStatementQuery,
-        _request: Request<Ticket>,
+        request: Request<Ticket>,
     ) -> Result<Response<<Self as FlightService>::DoGetStream>, Status> {
-        self.rows(Statement::from_handle(&ticket.statement_handle)?).await
+        let client = request.remote_addr();
+        self.rows(Statement::from_handle(&ticket.statement_handle)?, client).await
     }
 
     async fn do_get_prepared_statement(
         &self,
         query: CommandPreparedStatementQuery,
-        _request: Request<Ticket>,
+        request: Request<Ticket>,
     ) -> Result<Response<<Self as FlightService>::DoGetStream>, Status> {
-        self.rows(Statement::from_handle(&query.prepared_statement_handle)?).await
+        let client = request.remote_addr();
+        self.rows(Statement::from_handle(&query.prepared_statement_handle)?, client).await
     }
 
     async fn do_get_catalogs(
@@ -271,9 +273,10 @@ impl FlightSqlService for FlightSql {
     async fn do_put_statement_update(
         &self,
         command: CommandStatementUpdate,
-        _request: Request<PeekableFlightDataStream>,
+        request: Request<PeekableFlightDataStream>,
     ) -> Result<i64, Status> {
-        self.update(Statement { sql: command.query, parameters: Vec::new() }).await
+        let statement = Statement { sql: command.query, parameters: Vec::new() };
+        self.update(statement, request.remote_addr()).await
     }
 
     async fn do_put_statement_ingest(
@@ -306,13 +309,15 @@ impl FlightSqlService for FlightSql {
         request: Request<PeekableFlightDataStream>,
     ) -> Result<i64, Status> {
         let statement = Statement::from_handle(&query.prepared_statement_handle)?;
+        let client = request.remote_addr();
         let rows = self.values(&statement.sql, request.into_inner()).await?;
         if rows.is_empty() {
-            return self.update(statement).await;
+            return self.update(statement, client).await;
         }
         let mut count = 0;
         for parameters in rows {
-            count += self.update(Statement { sql: statement.sql.clone(), parameters }).await?;
+            let statement = Statement { sql: statement.sql.clone(), parameters };
+            count += self.update(statement, client).await?;
         }
         Ok(count)
     }

@@ -269,7 +269,8 @@ impl Session {
         told: Option<SchemaRef>,
     ) -> Result<Open, Trouble> {
         let timeout = self.settings.statement_timeout().unwrap_or(TIMEOUT_MAX);
-        let asked = Asked { parameters, timeout, told, ..Asked::new(sql, Door::Postgres) };
+        let client = self.wire.client;
+        let asked = Asked { parameters, timeout, told, client, ..Asked::new(sql, Door::Postgres) };
         let (node, cancel) = (self.node.clone(), self.cancel.clone());
         let running = tokio::select! {
             biased;

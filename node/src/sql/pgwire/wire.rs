@@ -1,6 +1,7 @@
 //! A connection as messages: what comes in, and what waits to go out.
 
 use std::io;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::BytesMut;
@@ -26,13 +27,16 @@ const MESSAGE_MAX: Duration = Duration::from_secs(120);
 pub struct Wire {
     stream: TcpStream,
     input: BytesMut,
+    /// The other side, where that is known.
+    pub client: Option<SocketAddr>,
     /// Written, and not sent yet.
     pub out: Backend,
 }
 
 impl Wire {
     pub fn new(stream: TcpStream) -> Wire {
-        Wire { stream, input: BytesMut::new(), out: Backend::default() }
+        let client = stream.peer_addr().ok();
+        Wire { stream, input: BytesMut::new(), client, out: Backend::default() }
     }
 
     /// The next message; none when the client has left.
