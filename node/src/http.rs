@@ -6,6 +6,7 @@
 mod events;
 mod failure;
 mod ipc;
+mod listen;
 mod sql;
 
 use std::sync::Arc;
@@ -13,6 +14,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, State};
 use axum::http::{StatusCode, header};
+use axum::middleware::map_request;
 use axum::response::IntoResponse;
 use axum::routing::{get, post};
 
@@ -39,6 +41,7 @@ pub fn router(doors: Arc<Doors>) -> Router {
         .route("/v1/sql", sql)
         .route("/v1/streams/{name}/events", events)
         .route("/v1/openapi.json", get(openapi))
+        .layer(map_request(listen::show_caller))
         .with_state(doors)
 }
 
