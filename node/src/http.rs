@@ -2,14 +2,14 @@
 //!
 //! `/livez`, `/readyz` and `/metrics` hold no data of streams. `/v1/` is for programs without
 //! another way in; `/v1/openapi.json` describes it. `/console/` are pages for people, which ask
-//! over
-//! `/v1/` like any other program. `origin` keeps pages of other sites away from both.
+//! over `/v1/` like any other program. `origin` keeps pages of other sites away from both.
 
 mod changes;
 mod console;
 mod events;
 mod failure;
 mod ipc;
+mod listen;
 mod origin;
 mod sql;
 
@@ -18,7 +18,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, State};
 use axum::http::{StatusCode, header};
-use axum::middleware::from_fn_with_state;
+use axum::middleware::{from_fn_with_state, map_request};
 use axum::response::IntoResponse;
 use axum::routing::{get, post};
 
@@ -50,6 +50,7 @@ pub fn router(doors: Arc<Doors>) -> Router {
         .route("/metrics", get(metrics))
         .route("/v1/openapi.json", get(openapi))
         .merge(for_own_pages)
+        .layer(map_request(listen::show_caller))
         .with_state(doors)
 }
 

@@ -19,4 +19,5 @@ pub mod ingest;
 pub mod sql;
 pub mod streams;
 pub mod telemetry;
+pub mod tls;
 pub mod views;

@@ -134,7 +134,8 @@ impl Starting<'_> {
         let me = identity.node_id;
         let cluster =
             Arc::new(Cluster::new(me, identity.cluster, self.doors.advertised().peer.clone()));
-        let peers = Arc::new(Peers::new(cluster.clone(), self.io.handle().clone()));
+        let (io, tls) = (self.io.handle().clone(), self.doors.tls().clone());
+        let peers = Arc::new(Peers::new(cluster.clone(), io, tls));
         let (outbox, inbox) = (Arc::new(Outbox::default()), Arc::new(Inbox::default()));
         let (metrics, streams) = (Arc::new(Metrics::new()), Arc::new(Streams::default()));
         let (views, link) = (Arc::new(Views::default()), MetaLink::default());
@@ -233,6 +234,8 @@ impl Starting<'_> {
             store,
             cluster,
             peers,
+            tls: self.doors.tls().clone(),
+            insecure: config.insecure.clone(),
             stopping: AtomicBool::new(false),
         });
         self.doors.open(node.clone());

@@ -12,4 +12,5 @@ pub mod peer;
 pub mod query;
 pub mod server;
 pub mod status;
+pub mod transport;
 pub mod view;

@@ -13,6 +13,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
+use super::transport::remote_of;
 use super::view::{self, ViewDoor};
 use super::{convert, status};
 use crate::bootstrap::Node;
@@ -55,7 +56,7 @@ impl Query for QueryService {
         &self,
         request: Request<proto::QueryRequest>,
     ) -> Result<Response<Parts>, Status> {
-        let client = request.remote_addr();
+        let client = remote_of(&request);
         let request = request.into_inner();
         let freshness = convert::freshness(request.freshness, &self.node.streams)?;
         let timeout = timeout(request.timeout_ms, TIMEOUT_MAX);

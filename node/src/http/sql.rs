@@ -11,7 +11,7 @@ use alluvium_query::print::{Format, Printer};
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
 use axum::body::{Body, Bytes};
-use axum::extract::{ConnectInfo, Extension, State};
+use axum::extract::{Extension, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use futures::StreamExt;
@@ -24,6 +24,7 @@ use super::failure::Failure;
 use super::ipc::StreamEncoder;
 use crate::bootstrap::{Doors, Node};
 use crate::sql::run::{self, Asked, Door, RunError, Running, TIMEOUT_MAX};
+use crate::tls::identity::Caller;
 
 /// The longest JSON document. NDJSON, CSV and Arrow have no such limit.
 const DOCUMENT_BYTES_MAX: usize = 32 << 20;
@@ -86,7 +87,7 @@ pub const ARROW: &str = "application/vnd.apache.arrow.stream";
 /// Answers one statement.
 pub async fn sql(
     State(doors): State<Arc<Doors>>,
-    client: Option<Extension<ConnectInfo<SocketAddr>>>,
+    caller: Option<Extension<Caller>>,
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Response, Failure> {
@@ -94,7 +95,7 @@ pub async fn sql(
     let form = Form::of(&headers)?;
     let question = question(&headers, &body)?;
     let sql = question.sql.clone();
-    let client = client.map(|Extension(ConnectInfo(client))| client);
+    let client = caller.map(|Extension(caller)| caller.remote);
     let running = ask(node, question, client).await;
     let running = running.map_err(|error| Failure::of_run(&sql, &error))?;
     match form {

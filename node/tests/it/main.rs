@@ -5,3 +5,4 @@ mod ingest;
 mod node;
 mod sql;
 mod start;
+mod tls;

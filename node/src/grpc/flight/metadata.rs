@@ -23,6 +23,7 @@ use std::sync::{Arc, LazyLock};
 use tonic::{Request, Response, Status, Streaming};
 
 use super::{FlightSql, Rows, Statement, flight_info, internal, one_batch, run_status};
+use crate::grpc::transport::remote_of;
 use crate::sql::run::{self, Asked, Door};
 
 const CATALOGUE: &str = "alluvium";
@@ -203,7 +204,7 @@ impl FlightSqlService for FlightSql {
         ticket: TicketStatementQuery,
         request: Request<Ticket>,
     ) -> Result<Response<<Self as FlightService>::DoGetStream>, Status> {
-        let client = request.remote_addr();
+        let client = remote_of(&request);
         self.rows(Statement::from_handle(&ticket.statement_handle)?, client).await
     }
 
@@ -212,7 +213,7 @@ impl FlightSqlService for FlightSql {
         query: CommandPreparedStatementQuery,
         request: Request<Ticket>,
     ) -> Result<Response<<Self as FlightService>::DoGetStream>, Status> {
-        let client = request.remote_addr();
+        let client = remote_of(&request);
         self.rows(Statement::from_handle(&query.prepared_statement_handle)?, client).await
     }
 
@@ -276,7 +277,7 @@ impl FlightSqlService for FlightSql {
         request: Request<PeekableFlightDataStream>,
     ) -> Result<i64, Status> {
         let statement = Statement { sql: command.query, parameters: Vec::new() };
-        self.update(statement, request.remote_addr()).await
+        self.update(statement, remote_of(&request)).await
     }
 
     async fn do_put_statement_ingest(
@@ -309,7 +310,7 @@ impl FlightSqlService for FlightSql {
         request: Request<PeekableFlightDataStream>,
     ) -> Result<i64, Status> {
         let statement = Statement::from_handle(&query.prepared_statement_handle)?;
-        let client = request.remote_addr();
+        let client = remote_of(&request);
         let rows = self.values(&statement.sql, request.into_inner()).await?;
         if rows.is_empty() {
             return self.update(statement, client).await;

@@ -20,7 +20,8 @@ impl Session {
             copy = caught_up.and_then(|()| self.node.engine.copy_in(sql));
         }
         let copy = copy.map_err(|error| self.fault(sql, &RunError::from(error)))?;
-        let place = self.node.statements.admit(sql, Door::Postgres, self.wire.client);
+        let place =
+            self.node.statements.admit(sql, Door::Postgres, Some(self.wire.caller().remote));
         let place = place.map_err(|error| self.fault(sql, &error))?;
         self.wire.out.copy_in(copy.column_count(), copy.is_binary());
         self.wire.flush().await?;

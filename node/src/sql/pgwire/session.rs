@@ -269,7 +269,7 @@ impl Session {
         told: Option<SchemaRef>,
     ) -> Result<Open, Trouble> {
         let timeout = self.settings.statement_timeout().unwrap_or(TIMEOUT_MAX);
-        let client = self.wire.client;
+        let client = Some(self.wire.caller().remote);
         let asked = Asked { parameters, timeout, told, client, ..Asked::new(sql, Door::Postgres) };
         let (node, cancel) = (self.node.clone(), self.cancel.clone());
         let running = tokio::select! {
