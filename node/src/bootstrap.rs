@@ -123,7 +123,7 @@ pub struct Node {
 impl Node {
     /// Whether appends and queries are served, or why not.
     pub fn readiness(&self) -> Result<(), String> {
-        if self.stopping.load(Ordering::Relaxed) {
+        if self.is_stopping() {
             return Err("stopping".into());
         }
         if self.cluster.owner(GroupId::META).is_none() {
@@ -144,6 +144,11 @@ impl Node {
         }
         let unknown = || AppendError::UnknownStream { name: name.to_owned() };
         self.streams.get(name).ok_or_else(unknown)
+    }
+
+    /// Whether it was asked to stop: what never ends by itself ends then.
+    pub fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Relaxed)
     }
 
     /// What a person should look at, a line each.

@@ -26,7 +26,7 @@ use tokio_stream::wrappers::ReceiverStream;
 
 use super::failure::Failure;
 use super::sql::column;
-use crate::bootstrap::Doors;
+use crate::bootstrap::{Doors, Node};
 use crate::grpc::view::{Begin, DoorError, Subscribe, Subscribed, ViewDoor, subscribe};
 
 /// Parts between the view and the socket: a slow reader sees fewer, later states.
@@ -34,6 +34,9 @@ const PARTS_BUFFERED: usize = 2;
 
 /// Silence is broken after this long, so that proxies do not take the connection for dead.
 const SILENCE_MAX: Duration = Duration::from_secs(15);
+
+/// How often a stream of changes looks whether the node stops, which waits for it.
+const STOPPING_POLL: Duration = Duration::from_millis(250);
 
 /// What is asked behind the question mark.
 #[derive(Debug, Deserialize)]
@@ -72,9 +75,17 @@ pub async fn changes(
     };
     let rest = ReceiverStream::new(told).map(move |part| event(part, &keys, &condition));
     let events = futures::stream::once(async move { begun }).chain(rest);
+    let events = events.take_until(stopping(node.clone()));
     let events = Sse::new(events.map(Ok::<Event, Infallible>));
     let events = events.keep_alive(KeepAlive::new().interval(SILENCE_MAX));
     Ok(([(header::CACHE_CONTROL, "no-store")], events).into_response())
+}
+
+/// Ends when the node is to stop.
+async fn stopping(node: Arc<Node>) {
+    while !node.is_stopping() {
+        tokio::time::sleep(STOPPING_POLL).await;
+    }
 }
 
 /// Where a subscription begins.

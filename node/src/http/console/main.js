@@ -47,7 +47,8 @@ function show() {
 
 onLink((isReached) => {
   link.className = `link ${isReached ? "up" : "down"}`;
-  fill(link, isReached ? `Connected to ${location.host}` : "The node does not answer; trying again");
+  fill(link, isReached ? `Connected to ${location.host}`
+    : "The node does not answer; trying again");
 });
 
 const dialog = document.getElementById("sign-in");

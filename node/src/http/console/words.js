@@ -12,8 +12,14 @@ const KEYWORDS = new Set((
   + "using values view views when where window with within without year after"
 ).split(" "));
 
-const PARTS =
-  /(--[^\n]*|\/\*[\s\S]*?(?:\*\/|$))|('(?:[^']|'')*'?)|("(?:[^"]|"")*"?)|(\d[\d_.]*)|([\p{L}_][\p{L}\p{N}_]*)/gu;
+// One group for each of the kinds below.
+const PARTS = new RegExp([
+  /(--[^\n]*|\/\*[\s\S]*?(?:\*\/|$))/,
+  /('(?:[^']|'')*'?)/,
+  /("(?:[^"]|"")*"?)/,
+  /(\d[\d_.]*)/,
+  /([\p{L}_][\p{L}\p{N}_]*)/u,
+].map((part) => part.source).join("|"), "gu");
 
 const KINDS = ["comment", "string", "name", "number", "word"];
 
