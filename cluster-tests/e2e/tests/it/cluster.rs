@@ -156,7 +156,7 @@ async fn come_and_go(cluster: &mut Cluster) -> anyhow::Result<Vec<String>> {
     work.create(&cluster.client(0).await?).await?;
     // Nobody says that anything is being killed: every failed call is a violation.
     let shared = Shared::paced();
-    let mut clients = Clients::new(cluster, &work, shared.clone());
+    let mut clients = Clients::patient(cluster, &work, shared.clone());
     clients.start(RATE, SEED)?;
     clients.wait_rows(HISTORY, WAIT_MAX).await?;
 
