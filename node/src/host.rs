@@ -127,7 +127,9 @@ fn accepted(outcome: MetaOutcome) -> Result<MetaOutcome, HostError> {
         | MetaOutcome::Announced
         | MetaOutcome::MemberChanged { .. }
         | MetaOutcome::Placed { .. }
-        | MetaOutcome::VersionRaised { .. }) => Ok(done),
+        | MetaOutcome::VersionRaised { .. }
+        | MetaOutcome::AccessChanged) => Ok(done),
+        MetaOutcome::AccessRefused(refused) => invalid(refused.to_string()),
     }
 }
 
