@@ -2,6 +2,7 @@
 //! order.
 
 mod actors;
+mod first;
 mod join;
 mod presence;
 mod servers;
@@ -16,11 +17,13 @@ use actix::System;
 use alluvium_core::ids::{GroupId, NodeId};
 use alluvium_core::time::Time;
 use alluvium_query::Engine;
+use alluvium_query::access::Caller;
 use alluvium_store::{Clock, Store, StoreOptions};
 use anyhow::Context;
 use tokio::runtime::{Handle, Runtime};
 use tokio::sync::watch;
 
+use crate::access::Gate;
 use crate::actors::meta::MetaHandle;
 use crate::clock::{self, Stopwatch};
 use crate::cluster::Cluster;
@@ -93,8 +96,10 @@ pub struct Node {
     pub ingest: Arc<Ingest>,
     /// Changes the catalogue.
     pub meta: Arc<MetaHandle>,
-    /// Answers SQL.
-    pub engine: Engine,
+    /// Answers SQL, to whoever it is told asks.
+    engine: Engine,
+    /// Who may come in.
+    pub gate: Arc<Gate>,
     /// Reads views without SQL.
     pub door: Arc<NodeDoor>,
     /// Where SQL runs.
@@ -115,6 +120,11 @@ pub struct Node {
 }
 
 impl Node {
+    /// What answers the statements of this caller.
+    pub fn engine(&self, caller: &Caller) -> Engine {
+        self.engine.asked_by(caller.clone())
+    }
+
     /// Whether appends and queries are served, or why not.
     pub fn readiness(&self) -> Result<(), String> {
         if self.stopping.load(Ordering::Relaxed) {

@@ -10,9 +10,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use alluvium_core::ids::Offset;
+use alluvium_core::meta::access::{Access, AccessCommand, Verifiers};
 use alluvium_core::meta::{MetaCommand, MetaOutcome, TableKind};
 use alluvium_core::stream::{Frontier, Stream, StreamDefinition};
 use alluvium_core::view::{View, ViewDefinition};
+use alluvium_query::access::Secret;
+use alluvium_query::access::host::RoleHost;
 use alluvium_query::host::{
     Catalogue, Freshness, Host, HostError, MoveRow, NodeRow, PartitionPin, PartitionRow,
     ProducerRow, QuarantineRow, SegmentRow, ViewCatalogue, ViewChange, ViewPartition, ViewRead,
@@ -23,6 +26,7 @@ use alluvium_views::fold::Keys;
 use arrow::record_batch::RecordBatch;
 use async_trait::async_trait;
 
+use crate::access;
 use crate::actors::meta::{ChangeError, MetaHandle};
 use crate::actors::partition::{Inspected, PartitionHandle, ReadError, Serving};
 use crate::clock;
@@ -83,6 +87,14 @@ impl NodeHost {
     }
 }
 
+/// What makes a table of its owner's, where somebody said who they are.
+fn owned(owner: Option<String>, create: MetaCommand) -> MetaCommand {
+    match owner {
+        None => create,
+        Some(owner) => MetaCommand::Owned { owner, create: Box::new(create) },
+    }
+}
+
 /// The outcome where the catalogue did as it was asked, else why it did not.
 fn accepted(outcome: MetaOutcome) -> Result<MetaOutcome, HostError> {
     let invalid = |reason| Err(HostError::Invalid { reason });
@@ -134,6 +146,24 @@ fn accepted(outcome: MetaOutcome) -> Result<MetaOutcome, HostError> {
 }
 
 #[async_trait]
+impl RoleHost for NodeHost {
+    fn access(&self) -> Arc<Access> {
+        self.cluster.known().access.clone()
+    }
+
+    async fn change_access(&self, command: AccessCommand) -> Result<(), HostError> {
+        self.change(MetaCommand::Access(command)).await.map(|_| ())
+    }
+
+    async fn verifiers(&self, password: Secret) -> Result<Verifiers, HostError> {
+        let made = tokio::task::spawn_blocking(move || access::make_verifiers(&password)).await;
+        made.ok().flatten().ok_or_else(|| HostError::Invalid {
+            reason: "the password cannot be used; choose another".into(),
+        })
+    }
+}
+
+#[async_trait]
 impl Host for NodeHost {
     fn catalogue(&self) -> Catalogue {
         self.streams.catalogue()
@@ -162,10 +192,11 @@ impl Host for NodeHost {
         &self,
         definition: StreamDefinition,
         if_not_exists: bool,
+        owner: Option<String>,
     ) -> Result<(), HostError> {
         let created_at = clock::now();
         let create = MetaCommand::CreateStream { definition, if_not_exists, created_at };
-        self.change(create).await?;
+        self.change(owned(owner, create)).await?;
         Ok(())
     }
 
@@ -251,8 +282,9 @@ impl Host for NodeHost {
         definition: ViewDefinition,
         if_not_exists: bool,
         or_replace: bool,
+        owner: Option<String>,
     ) -> Result<(), HostError> {
-        self.create(definition, if_not_exists, or_replace).await
+        self.create(definition, if_not_exists, or_replace, owner).await
     }
 
     async fn drop_view(&self, name: &str, if_exists: bool) -> Result<(), HostError> {

@@ -3,6 +3,7 @@
 //! `/livez`, `/readyz` and `/metrics` hold no data of streams. `/v1/` is for programs without
 //! another way in; `/v1/openapi.json` describes it.
 
+mod access;
 mod events;
 mod failure;
 mod ipc;
@@ -10,11 +11,11 @@ mod sql;
 
 use std::sync::Arc;
 
-use axum::Router;
 use axum::extract::{DefaultBodyLimit, State};
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::{get, post};
+use axum::{Router, middleware};
 
 use self::failure::Failure;
 use crate::bootstrap::{Doors, Node};
@@ -39,6 +40,7 @@ pub fn router(doors: Arc<Doors>) -> Router {
         .route("/v1/sql", sql)
         .route("/v1/streams/{name}/events", events)
         .route("/v1/openapi.json", get(openapi))
+        .layer(middleware::from_fn_with_state(doors.clone(), access::admit))
         .with_state(doors)
 }
 

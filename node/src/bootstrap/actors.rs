@@ -18,6 +18,7 @@ use tokio::sync::oneshot;
 
 use super::servers::Doors;
 use super::{Addresses, Node, NodeIdentity, RETENTION_INTERVAL, SPILL_DIR, join, presence};
+use crate::access::Gate;
 use crate::actors::effects::{PersistedNotice, ReplicaShell, Ways};
 use crate::actors::inbox::Inbox;
 use crate::actors::meta::{MetaActor, MetaHandle, MetaLink, MetaParts};
@@ -121,7 +122,10 @@ impl Starting<'_> {
         self.io.spawn(me.beat());
         self.doors.waits_for("the catalogue; most members of the meta group must be reached");
         is_ready.await.context("start the streams of the catalogue")?;
-        self.finish(identity, parts)
+        let gate = Arc::new(Gate::new(self.config.auth_required, parts.cluster.clone()));
+        let file = self.config.admin_password_file.as_deref();
+        first::ensure(&gate, &parts.cluster, &parts.meta, file).await?;
+        self.finish(identity, parts, gate)
     }
 
     async fn start_parts(
@@ -192,7 +196,12 @@ impl Starting<'_> {
         Ok(Parts { cluster, peers, streams, views, metrics, compiler, supervisor, meta })
     }
 
-    fn finish(self, identity: NodeIdentity, parts: Parts) -> anyhow::Result<Started> {
+    fn finish(
+        self,
+        identity: NodeIdentity,
+        parts: Parts,
+        gate: Arc<Gate>,
+    ) -> anyhow::Result<Started> {
         let Parts { cluster, peers, streams, views, metrics, compiler, supervisor, meta } = parts;
         let (config, store) = (self.config, self.store);
         let limits = IngestLimits {
@@ -222,6 +231,7 @@ impl Starting<'_> {
             ingest,
             meta,
             engine,
+            gate,
             door,
             query_runtime: self.query.handle().clone(),
             statements: Arc::default(),

@@ -184,6 +184,7 @@ pub(super) fn start(
     let peers = grpc::server::serve_peers(doors.standing.clone(), peer, std::future::pending());
     to_the_end.spawn_on(async move { Ok(peers.await?) }, io);
     let router = http::router(doors.clone());
+    let router = router.into_make_service_with_connect_info::<SocketAddr>();
     let http = axum::serve(http, router).with_graceful_shutdown(until(stopped));
     servers.spawn_on(async move { http.await.context("serve http") }, io);
     let pg = sql::pgwire::serve(doors.clone(), pg, until(stopped));

@@ -13,3 +13,12 @@ pub mod query;
 pub mod server;
 pub mod status;
 pub mod view;
+
+use alluvium_query::access::Caller;
+use tonic::Request;
+
+/// Who calls, as the front door found out. A call that came around it is nobody's.
+fn caller<T>(request: &Request<T>) -> Caller {
+    let known = request.extensions().get::<Caller>().cloned();
+    known.unwrap_or_else(|| Caller::Role("".into()))
+}

@@ -4,9 +4,11 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use alluvium_core::meta::access::Privilege;
 use alluvium_proto::v1 as proto;
 use alluvium_proto::v1::query_response::Part;
 use alluvium_proto::v1::query_server::Query;
+use alluvium_query::access::Caller;
 use alluvium_query::{Answer, wire};
 use futures::StreamExt;
 use tokio::sync::mpsc;
@@ -14,7 +16,8 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
 use super::view::{self, ViewDoor};
-use super::{convert, status};
+use super::{caller, convert, status};
+use crate::access::audit;
 use crate::bootstrap::Node;
 use crate::clock::Stopwatch;
 use crate::sql::run::{Door, TIMEOUT_MAX};
@@ -55,6 +58,7 @@ impl Query for QueryService {
         &self,
         request: Request<proto::QueryRequest>,
     ) -> Result<Response<Parts>, Status> {
+        let caller = caller(&request);
         let request = request.into_inner();
         let freshness = convert::freshness(request.freshness, &self.node.streams)?;
         let timeout = timeout(request.timeout_ms, TIMEOUT_MAX);
@@ -65,7 +69,7 @@ impl Query for QueryService {
         // Queries have their own threads: a long one must not hold up appends.
         let run = async move {
             let watch = Stopwatch::start();
-            let running = run(&node, &request.sql, freshness, &parts, &watch);
+            let running = run(&node, &caller, &request.sql, freshness, &parts, &watch);
             let ended = tokio::select! {
                 biased;
                 // The caller left: what is still running is dropped.
@@ -90,7 +94,9 @@ impl Query for QueryService {
         &self,
         request: Request<proto::LookupRequest>,
     ) -> Result<Response<proto::LookupResponse>, Status> {
+        let caller = caller(&request);
         let request = request.into_inner();
+        check_view(&self.node, &caller, &request.view)?;
         let (json_rows, timeout_ms) = (request.json_rows, request.timeout_ms);
         let asked = convert::lookup(request, &self.node.streams)?;
         let timeout = timeout(timeout_ms, LOOKUP_TIMEOUT_MAX);
@@ -109,7 +115,10 @@ impl Query for QueryService {
         &self,
         request: Request<proto::SubscribeRequest>,
     ) -> Result<Response<Self::SubscribeStream>, Status> {
-        let asked = convert::subscribe(request.into_inner());
+        let caller = caller(&request);
+        let request = request.into_inner();
+        check_view(&self.node, &caller, &request.view)?;
+        let asked = convert::subscribe(request);
         let (parts, answer) = mpsc::channel(BATCHES_BUFFERED);
         let door = self.door.clone();
         self.node.query_runtime.spawn(async move {
@@ -121,6 +130,18 @@ impl Query for QueryService {
     }
 }
 
+/// Groups of a view without SQL: where a policy hides rows from the caller, only SQL can.
+fn check_view(node: &Node, caller: &Caller, view: &str) -> Result<(), Status> {
+    let rights = node.gate.rights(caller);
+    let allowed = rights.on_table(Privilege::Select, view);
+    allowed.map_err(|refused| status::refused_status(&refused))?;
+    if rights.sees_all(view) {
+        return Ok(());
+    }
+    let reason = "permission denied: a policy hides rows of this view from you; ask for it by SQL";
+    Err(Status::permission_denied(reason))
+}
+
 /// How long a call may take, given what its caller asked for.
 fn timeout(asked_ms: u32, max: Duration) -> Duration {
     let asked = Duration::from_millis(u64::from(asked_ms));
@@ -129,13 +150,16 @@ fn timeout(asked_ms: u32, max: Duration) -> Duration {
 
 async fn run(
     node: &Node,
+    caller: &Caller,
     sql: &str,
     freshness: alluvium_query::host::Freshness,
     parts: &mpsc::Sender<Result<proto::QueryResponse, Status>>,
     watch: &Stopwatch,
 ) -> Result<(), Status> {
-    let answer =
-        node.engine.run(sql, freshness).await.map_err(|error| status::sql_status(&error))?;
+    let answer = node.engine(caller).run(sql, freshness).await;
+    let tag = answer.as_ref().map(|answer| answer.tag.as_str());
+    audit::statement(caller, Door::Grpc.name(), sql, tag);
+    let answer = answer.map_err(|error| status::sql_status(&error))?;
     let Answer { schema, mut batches, as_of, tag } = answer;
     send(parts, Part::Schema(wire::encode_schema(&schema))).await?;
     let mut row_count = 0;

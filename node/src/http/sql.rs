@@ -6,9 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use alluvium_query::Parameter;
+use alluvium_query::access::Caller;
 use alluvium_query::print::{Format, Printer};
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
+use axum::Extension;
 use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
@@ -85,6 +87,7 @@ pub const ARROW: &str = "application/vnd.apache.arrow.stream";
 /// Answers one statement.
 pub async fn sql(
     State(doors): State<Arc<Doors>>,
+    Extension(caller): Extension<Caller>,
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Response, Failure> {
@@ -92,7 +95,8 @@ pub async fn sql(
     let form = Form::of(&headers)?;
     let question = question(&headers, &body)?;
     let sql = question.sql.clone();
-    let running = ask(node, question).await.map_err(|error| Failure::of_run(&sql, &error))?;
+    let running =
+        ask(node, caller, question).await.map_err(|error| Failure::of_run(&sql, &error))?;
     match form {
         Form::Json => document(running, &sql).await,
         Form::NdJson | Form::Csv | Form::Arrow => Ok(stream(running, form)),
@@ -109,11 +113,11 @@ fn question(headers: &HeaderMap, body: &[u8]) -> Result<Question, Failure> {
     Ok(Question { sql: sql.to_owned(), parameters: Vec::new(), timeout_ms: 0 })
 }
 
-async fn ask(node: &Arc<Node>, question: Question) -> Result<Running, RunError> {
+async fn ask(node: &Arc<Node>, caller: Caller, question: Question) -> Result<Running, RunError> {
     let Question { sql, parameters, timeout_ms } = question;
     let mut values = Vec::with_capacity(parameters.len());
     if !parameters.is_empty() {
-        let described = node.engine.describe(&sql, &[]).await?;
+        let described = node.engine(&caller).describe(&sql, &[]).await?;
         for (column_type, value) in described.parameters.into_iter().zip(parameters) {
             let text = match value {
                 Value::Null => None,
@@ -127,7 +131,8 @@ async fn ask(node: &Arc<Node>, question: Question) -> Result<Running, RunError> 
         0 => TIMEOUT_MAX,
         milliseconds => Duration::from_millis(milliseconds),
     };
-    run::run(node, Asked { parameters: values, timeout, ..Asked::new(sql, Door::Http) }).await
+    let asked = Asked::new(sql, Door::Http, caller);
+    run::run(node, Asked { parameters: values, timeout, ..asked }).await
 }
 
 /// The whole answer as one document.

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use alluvium_core::stream::Frontier;
+use alluvium_query::access::{Caller, redacted};
 use alluvium_query::host::Freshness;
 use alluvium_query::{Answer, Parameter, SqlError};
 use arrow::datatypes::{Field, Schema, SchemaRef};
@@ -18,6 +19,7 @@ use futures::StreamExt;
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
+use crate::access::audit;
 use crate::bootstrap::Node;
 use crate::clock::Stopwatch;
 
@@ -107,6 +109,7 @@ impl Statements {
     pub fn admit(self: &Arc<Self>, sql: &str, door: Door) -> Result<Place, RunError> {
         let permit = self.places.clone().try_acquire_owned().map_err(|_| RunError::Full)?;
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
+        let sql = redacted(sql);
         let mut end = sql.len().min(SHOWN_BYTES_MAX);
         while !sql.is_char_boundary(end) {
             end -= 1;
@@ -157,11 +160,13 @@ pub struct Asked {
     pub told: Option<SchemaRef>,
     /// Where it came from.
     pub door: Door,
+    /// Who asks.
+    pub caller: Caller,
 }
 
 impl Asked {
     /// Without parameters, linearizable, with the longest time there is.
-    pub fn new(sql: impl Into<String>, door: Door) -> Asked {
+    pub fn new(sql: impl Into<String>, door: Door, caller: Caller) -> Asked {
         Asked {
             sql: sql.into(),
             parameters: Vec::new(),
@@ -169,6 +174,7 @@ impl Asked {
             timeout: TIMEOUT_MAX,
             told: None,
             door,
+            caller,
         }
     }
 }
@@ -235,8 +241,11 @@ async fn answer(
     head: &mut Option<oneshot::Sender<Result<Head, RunError>>>,
     parts: &Parts,
 ) -> Result<(), RunError> {
-    let answer = node.engine.run_with(&asked.sql, &asked.parameters, asked.freshness.clone());
-    let Answer { schema, mut batches, as_of, tag } = answer.await?;
+    let engine = node.engine(&asked.caller);
+    let answer = engine.run_with(&asked.sql, &asked.parameters, asked.freshness.clone()).await;
+    let tag = answer.as_ref().map(|answer| answer.tag.as_str());
+    audit::statement(&asked.caller, asked.door.name(), &asked.sql, tag);
+    let Answer { schema, mut batches, as_of, tag } = answer?;
     let schema = told(&schema, asked.told.as_ref())?;
     if let Some(head) = head.take() {
         let _ = head.send(Ok(Head { schema: schema.clone(), as_of, tag }));

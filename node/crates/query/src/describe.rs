@@ -10,7 +10,7 @@ use datafusion::sql::parser::Statement as Parsed;
 use datafusion::sql::sqlparser::ast;
 
 use crate::catalog::Tables;
-use crate::engine::Statements;
+use crate::engine::{Statements, is_target};
 use crate::error::SqlError;
 use crate::hidden;
 use crate::output;
@@ -61,6 +61,8 @@ impl Statements {
             Statement::Insert { .. }
             | Statement::CreateStream { .. }
             | Statement::DropStream { .. } => DescribedRows::None,
+            Statement::Access(statement) if statement.has_rows() => DescribedRows::Some,
+            Statement::Access(_) => DescribedRows::None,
             Statement::ShowStreams | Statement::Describe { .. } => DescribedRows::Some,
             Statement::View(statement) if statement.has_rows() => DescribedRows::Some,
             Statement::View(_) => DescribedRows::None,
@@ -91,7 +93,8 @@ impl Statements {
             | Statement::DropStream { .. }
             | Statement::ShowStreams
             | Statement::Describe { .. }
-            | Statement::View(_) => {
+            | Statement::View(_)
+            | Statement::Access(_) => {
                 return Err(SqlError::unsupported("only queries and INSERT have parameters"));
             }
         };
@@ -110,6 +113,7 @@ impl Statements {
         let Read { mut statement, names_hidden, .. } = read;
         let references = self.base.resolve_table_references(&statement)?;
         let listed = self.listed();
+        self.check_references(&references, &listed)?;
         let mut shown = Hidden::Left;
         if names_hidden {
             hidden::rewrite(&mut statement, &|name| listed.has(name))?;
@@ -133,7 +137,9 @@ impl Statements {
             shown = Hidden::Shown;
         }
         let parsed = Parsed::Statement(Box::new(ast::Statement::Insert(insert)));
-        let references = self.base.resolve_table_references(&parsed)?;
+        let mut references = self.base.resolve_table_references(&parsed)?;
+        references.retain(|reference| !is_target(reference));
+        self.check_references(&references, &listed)?;
         let state = self.listing(&listed, shown, &references, tables)?;
         self.plan(&state, parsed).await
     }

@@ -13,6 +13,8 @@ use alluvium_views::fold::Keys;
 use arrow::record_batch::RecordBatch;
 use async_trait::async_trait;
 
+use crate::access::host::RoleHost;
+
 /// The streams as the catalogue has them at one moment, by name.
 pub type Catalogue = Arc<std::collections::BTreeMap<String, Arc<Stream>>>;
 
@@ -33,7 +35,7 @@ pub enum Freshness {
 
 /// The node, as the SQL engine sees it.
 #[async_trait]
-pub trait Host: Send + Sync + std::fmt::Debug + 'static {
+pub trait Host: RoleHost + std::fmt::Debug + 'static {
     /// The streams there are.
     fn catalogue(&self) -> Catalogue;
 
@@ -45,11 +47,12 @@ pub trait Host: Send + Sync + std::fmt::Debug + 'static {
         freshness: &Freshness,
     ) -> Result<Vec<PartitionPin>, HostError>;
 
-    /// Adds a stream; `if_not_exists` makes an existing one no error.
+    /// Adds a stream of `owner`; `if_not_exists` makes an existing one no error.
     async fn create_stream(
         &self,
         definition: StreamDefinition,
         if_not_exists: bool,
+        owner: Option<String>,
     ) -> Result<(), HostError>;
 
     /// Drops a stream and its events; `if_exists` makes a missing one no error.
@@ -91,8 +94,9 @@ pub trait Host: Send + Sync + std::fmt::Debug + 'static {
         definition: ViewDefinition,
         if_not_exists: bool,
         or_replace: bool,
+        owner: Option<String>,
     ) -> Result<(), HostError> {
-        let _ = (definition, if_not_exists, or_replace);
+        let _ = (definition, if_not_exists, or_replace, owner);
         Err(without_views())
     }
 

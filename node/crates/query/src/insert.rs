@@ -7,6 +7,7 @@
 
 use std::sync::Arc;
 
+use alluvium_core::meta::access::Privilege;
 use alluvium_core::stream::{Frontier, Stream};
 use alluvium_views::{columns, rows};
 use arrow::array::RecordBatch;
@@ -106,7 +107,10 @@ impl Statements {
                 )))
             }
             [stream] | [PUBLIC, stream] | [CATALOGUE, PUBLIC, stream] => match known.get(*stream) {
-                Some(stream) => Ok(Arc::clone(stream)),
+                Some(found) => {
+                    self.rights().on_table(Privilege::Insert, stream)?;
+                    Ok(Arc::clone(found))
+                }
                 None => Err(SqlError::unknown_stream(stream, known.keys().map(String::as_str))),
             },
             _ => {

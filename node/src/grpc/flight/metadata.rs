@@ -1,5 +1,6 @@
 //! The calls of Flight SQL: statements, and what there is.
 
+use alluvium_query::access::Caller;
 use alluvium_query::{Described, DescribedRows};
 use arrow::datatypes::{DataType, Field, Schema};
 use arrow::record_batch::RecordBatch;
@@ -20,9 +21,11 @@ use futures::Stream;
 use prost::Message;
 use std::pin::Pin;
 use std::sync::{Arc, LazyLock};
+use tonic::metadata::{Ascii, MetadataValue};
 use tonic::{Request, Response, Status, Streaming};
 
 use super::{FlightSql, Rows, Statement, flight_info, internal, one_batch, run_status};
+use crate::grpc::caller;
 use crate::sql::run::{self, Asked, Door};
 
 const CATALOGUE: &str = "alluvium";
@@ -72,10 +75,14 @@ fn key_schema() -> Schema {
 }
 
 impl FlightSql {
-    async fn tables(&self, command: CommandGetTables) -> Result<RecordBatch, Status> {
+    async fn tables(
+        &self,
+        caller: Caller,
+        command: CommandGetTables,
+    ) -> Result<RecordBatch, Status> {
         let include_schema = command.include_schema;
         let mut tables = command.into_builder();
-        let asked = Asked::new(TABLES, Door::Flight);
+        let asked = Asked::new(TABLES, Door::Flight, caller.clone());
         let mut running = run::run(&self.node, asked).await.map_err(|error| run_status(&error))?;
         while let Some(batch) = running.batches.recv().await {
             let batch = batch.map_err(|error| run_status(&error))?;
@@ -91,7 +98,7 @@ impl FlightSql {
                     let quoted = name.replace('"', "\"\"");
                     let all = format!("SELECT * FROM {schema_name}.\"{quoted}\"");
                     // One that was dropped meanwhile is listed without its columns.
-                    let described = self.node.engine.describe(&all, &[]).await;
+                    let described = self.node.engine(&caller).describe(&all, &[]).await;
                     if let Ok(Described { rows: DescribedRows::Of(found), .. }) = described {
                         schema = Schema::clone(&found);
                     }
@@ -104,20 +111,26 @@ impl FlightSql {
     }
 }
 
+type Handshakes = Pin<Box<dyn Stream<Item = Result<HandshakeResponse, Status>> + Send>>;
+
 #[tonic::async_trait]
 impl FlightSqlService for FlightSql {
     type FlightService = FlightSql;
 
-    /// There are no users yet: who shakes hands is let in.
+    /// Who gets here was let in. Who said a password is given a token to say instead.
     async fn do_handshake(
         &self,
-        _request: Request<Streaming<HandshakeRequest>>,
-    ) -> Result<
-        Response<Pin<Box<dyn Stream<Item = Result<HandshakeResponse, Status>> + Send>>>,
-        Status,
-    > {
+        request: Request<Streaming<HandshakeRequest>>,
+    ) -> Result<Response<Handshakes>, Status> {
         let hello = HandshakeResponse { protocol_version: 0, payload: bytes::Bytes::new() };
-        Ok(Response::new(Box::pin(futures::stream::iter([Ok(hello)]))))
+        let mut response: Response<Handshakes> =
+            Response::new(Box::pin(futures::stream::iter([Ok(hello)])));
+        if let Some(token) = self.node.gate.give_token(&caller(&request)) {
+            let bearer: MetadataValue<Ascii> =
+                format!("Bearer {token}").parse().map_err(internal)?;
+            response.metadata_mut().insert("authorization", bearer);
+        }
+        Ok(response)
     }
 
     async fn get_flight_info_statement(
@@ -126,7 +139,7 @@ impl FlightSqlService for FlightSql {
         request: Request<FlightDescriptor>,
     ) -> Result<Response<FlightInfo>, Status> {
         let statement = Statement { sql: query.query, parameters: Vec::new() };
-        self.info(statement, request.into_inner()).await
+        self.info(&caller(&request), statement, request.into_inner()).await
     }
 
     async fn get_flight_info_prepared_statement(
@@ -135,7 +148,7 @@ impl FlightSqlService for FlightSql {
         request: Request<FlightDescriptor>,
     ) -> Result<Response<FlightInfo>, Status> {
         let statement = Statement::from_handle(&query.prepared_statement_handle)?;
-        self.info(statement, request.into_inner()).await
+        self.info(&caller(&request), statement, request.into_inner()).await
     }
 
     async fn get_flight_info_catalogs(
@@ -201,17 +214,17 @@ impl FlightSqlService for FlightSql {
     async fn do_get_statement(
         &self,
         ticket: TicketStatementQuery,
-        _request: Request<Ticket>,
+        request: Request<Ticket>,
     ) -> Result<Response<<Self as FlightService>::DoGetStream>, Status> {
-        self.rows(Statement::from_handle(&ticket.statement_handle)?).await
+        self.rows(caller(&request), Statement::from_handle(&ticket.statement_handle)?).await
     }
 
     async fn do_get_prepared_statement(
         &self,
         query: CommandPreparedStatementQuery,
-        _request: Request<Ticket>,
+        request: Request<Ticket>,
     ) -> Result<Response<<Self as FlightService>::DoGetStream>, Status> {
-        self.rows(Statement::from_handle(&query.prepared_statement_handle)?).await
+        self.rows(caller(&request), Statement::from_handle(&query.prepared_statement_handle)?).await
     }
 
     async fn do_get_catalogs(
@@ -237,9 +250,9 @@ impl FlightSqlService for FlightSql {
     async fn do_get_tables(
         &self,
         query: CommandGetTables,
-        _request: Request<Ticket>,
+        request: Request<Ticket>,
     ) -> Result<Response<Rows>, Status> {
-        Ok(one_batch(self.tables(query).await?))
+        Ok(one_batch(self.tables(caller(&request), query).await?))
     }
 
     async fn do_get_table_types(
@@ -271,9 +284,10 @@ impl FlightSqlService for FlightSql {
     async fn do_put_statement_update(
         &self,
         command: CommandStatementUpdate,
-        _request: Request<PeekableFlightDataStream>,
+        request: Request<PeekableFlightDataStream>,
     ) -> Result<i64, Status> {
-        self.update(Statement { sql: command.query, parameters: Vec::new() }).await
+        self.update(caller(&request), Statement { sql: command.query, parameters: Vec::new() })
+            .await
     }
 
     async fn do_put_statement_ingest(
@@ -281,7 +295,7 @@ impl FlightSqlService for FlightSql {
         command: CommandStatementIngest,
         request: Request<PeekableFlightDataStream>,
     ) -> Result<i64, Status> {
-        self.ingest(command, request.into_inner()).await
+        self.ingest(&caller(&request), command, request.into_inner()).await
     }
 
     async fn do_put_prepared_statement_query(
@@ -305,14 +319,16 @@ impl FlightSqlService for FlightSql {
         query: CommandPreparedStatementUpdate,
         request: Request<PeekableFlightDataStream>,
     ) -> Result<i64, Status> {
+        let caller = caller(&request);
         let statement = Statement::from_handle(&query.prepared_statement_handle)?;
         let rows = self.values(&statement.sql, request.into_inner()).await?;
         if rows.is_empty() {
-            return self.update(statement).await;
+            return self.update(caller, statement).await;
         }
         let mut count = 0;
         for parameters in rows {
-            count += self.update(Statement { sql: statement.sql.clone(), parameters }).await?;
+            let statement = Statement { sql: statement.sql.clone(), parameters };
+            count += self.update(caller.clone(), statement).await?;
         }
         Ok(count)
     }
@@ -320,9 +336,10 @@ impl FlightSqlService for FlightSql {
     async fn do_action_create_prepared_statement(
         &self,
         query: ActionCreatePreparedStatementRequest,
-        _request: Request<Action>,
+        request: Request<Action>,
     ) -> Result<ActionCreatePreparedStatementResult, Status> {
-        let described = self.node.engine.describe(&query.query, &[]).await;
+        let engine = self.node.engine(&caller(&request));
+        let described = engine.describe(&query.query, &[]).await;
         let described = described.map_err(|error| crate::grpc::status::sql_status(&error))?;
         let dataset_schema = match &described.rows {
             DescribedRows::Of(schema) => super::schema_bytes(&run::nullable(schema))?,

@@ -5,8 +5,10 @@
 //! batch by batch.
 
 use alluvium_core::ids::Sequence;
+use alluvium_core::meta::access::Privilege;
 use alluvium_core::partition::Stamp;
 use alluvium_query::Parameter;
+use alluvium_query::access::Caller;
 use alluvium_views::{columns, rows};
 use arrow_flight::decode::FlightRecordBatchStream;
 use arrow_flight::error::FlightError;
@@ -64,6 +66,7 @@ impl FlightSql {
     /// Appends rows to a stream; says how many.
     pub(super) async fn ingest(
         &self,
+        caller: &Caller,
         command: CommandStatementIngest,
         stream: PeekableFlightDataStream,
     ) -> Result<i64, Status> {
@@ -78,6 +81,9 @@ impl FlightSql {
                           with mode \"append\"";
             return Err(Status::unimplemented(reason));
         }
+        let rights = self.node.gate.rights(caller);
+        let allowed = rights.on_table(Privilege::Insert, name);
+        allowed.map_err(|refused| status::refused_status(&refused))?;
         let Some(served) = self.node.streams.get(name) else {
             let error = AppendError::UnknownStream { name: name.to_owned() };
             return Err(status::append_status(&error));

@@ -14,7 +14,7 @@ impl Session {
     /// Takes rows until the client says that they are all; says how many they were. What is
     /// appended before something goes wrong stays, and the error says how much that is.
     pub(super) async fn copy(&mut self, sql: &str) -> Result<String, Trouble> {
-        let copy = self.node.engine.copy_in(sql).map_err(RunError::from);
+        let copy = self.node.engine(&self.caller).copy_in(sql).map_err(RunError::from);
         let copy = copy.map_err(|error| self.fault(sql, &error))?;
         let place = self.node.statements.admit(sql, Door::Postgres);
         let _place = place.map_err(|error| self.fault(sql, &error))?;

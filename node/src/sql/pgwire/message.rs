@@ -41,6 +41,8 @@ pub enum Frontend {
     Sync,
     /// The client goes.
     Terminate,
+    /// What proves who the client is.
+    Proof(Bytes),
     CopyData(Bytes),
     CopyDone,
     CopyFail(String),
@@ -100,6 +102,7 @@ fn read(kind: u8, mut fields: Fields) -> Result<Frontend, Broken> {
         b'H' => Frontend::Flush,
         b'S' => Frontend::Sync,
         b'X' => Frontend::Terminate,
+        b'p' => Frontend::Proof(fields.0),
         b'd' => Frontend::CopyData(fields.0),
         b'c' => Frontend::CopyDone,
         b'f' => Frontend::CopyFail(fields.text()?),
@@ -191,6 +194,14 @@ impl Backend {
         self.message(b'S', |body| {
             put_text(body, name);
             put_text(body, value);
+        });
+    }
+
+    /// What the client is to prove itself by: 10, the mechanisms; 11 and 12, what it is told.
+    pub fn authentication(&mut self, kind: i32, said: &[u8]) {
+        self.message(b'R', |body| {
+            body.put_i32(kind);
+            body.put_slice(said);
         });
     }
 

@@ -1,0 +1,74 @@
+//! Who a request is let in for.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use alluvium_query::access::Caller;
+use axum::extract::{ConnectInfo, Request, State};
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+
+use super::failure::Failure;
+use crate::access::rules::{self, Rule};
+use crate::access::{AuthError, Gate, Origin};
+use crate::bootstrap::Doors;
+use crate::tls::identity;
+
+/// Every request passes here: one without a rule reaches no handler. Who asks goes with the request
+/// as [`Caller`].
+pub async fn admit(State(doors): State<Arc<Doors>>, mut request: Request, next: Next) -> Response {
+    // A node that is not there yet has nothing but what is open.
+    let gate = doors.node().map(|node| node.gate.clone());
+    let is_required = gate.as_ref().is_some_and(|gate| gate.is_required());
+    if !is_required {
+        request.extensions_mut().insert(Caller::Everybody);
+        return next.run(request).await;
+    }
+    match rules::of_route(request.method().as_str(), request.uri().path()) {
+        None => {
+            let said = "permission denied: there is no rule for this path";
+            Failure::new(StatusCode::FORBIDDEN, "42501", said).into_response()
+        }
+        Some(Rule::Open) => next.run(request).await,
+        Some(Rule::User | Rule::Select | Rule::Insert | Rule::Statement | Rule::Operate) => {
+            let said = request.headers().get(header::AUTHORIZATION);
+            let said = said.map(|value| value.to_str().unwrap_or_default().to_owned());
+            let origin = origin(&request);
+            match caller(gate.as_deref(), said.as_deref(), &origin).await {
+                Ok(caller) => {
+                    request.extensions_mut().insert(caller);
+                    next.run(request).await
+                }
+                Err(error) => unauthenticated(&error),
+            }
+        }
+    }
+}
+
+async fn caller(
+    gate: Option<&Gate>,
+    said: Option<&str>,
+    origin: &Origin,
+) -> Result<Caller, AuthError> {
+    let gate = gate.ok_or(AuthError::Missing)?;
+    gate.admit(said, origin).await
+}
+
+fn origin(request: &Request) -> Origin {
+    match request.extensions().get::<identity::Caller>() {
+        Some(caller) => Origin::of(caller),
+        None => {
+            let remote = request.extensions().get::<ConnectInfo<SocketAddr>>();
+            Origin::plain(remote.map(|ConnectInfo(remote)| *remote))
+        }
+    }
+}
+
+fn unauthenticated(error: &AuthError) -> Response {
+    let failure = Failure::new(StatusCode::UNAUTHORIZED, "28000", error.to_string());
+    let mut response = failure.into_response();
+    let how = HeaderValue::from_static("Basic realm=\"alluvium\", charset=\"UTF-8\"");
+    response.headers_mut().insert(header::WWW_AUTHENTICATE, how);
+    response
+}
