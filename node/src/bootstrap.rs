@@ -7,6 +7,7 @@ mod join;
 mod presence;
 mod servers;
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -16,6 +17,8 @@ use std::time::Duration;
 use actix::System;
 use alluvium_core::ids::{GroupId, NodeId};
 use alluvium_core::time::Time;
+use alluvium_core::meta::access::Privilege;
+use alluvium_core::meta::access::decide::Refused;
 use alluvium_query::Engine;
 use alluvium_query::access::Caller;
 use alluvium_store::{Clock, Store, StoreOptions};
@@ -23,7 +26,7 @@ use anyhow::Context;
 use tokio::runtime::{Handle, Runtime};
 use tokio::sync::watch;
 
-use crate::access::Gate;
+use crate::access::{Gate, audit};
 use crate::actors::meta::MetaHandle;
 use crate::clock::{self, Stopwatch};
 use crate::cluster::Cluster;
@@ -31,11 +34,11 @@ use crate::config::Config;
 use crate::contain;
 use crate::grpc::peer::Peers;
 use crate::host::NodeDoor;
-use crate::ingest::Ingest;
+use crate::ingest::{AppendError, Ingest};
 use crate::sql::producers::Producers;
 use crate::sql::run::Statements;
-use crate::streams::Streams;
-use crate::telemetry::Metrics;
+use crate::streams::{ServedStream, Streams};
+use crate::telemetry::{MemberLabels, Metrics};
 use crate::views::Views;
 
 pub use servers::Doors;
@@ -125,6 +128,27 @@ impl Node {
         self.engine.asked_by(caller.clone())
     }
 
+    /// Whether a caller has a privilege on a stream or view. Before it is refused, the catalogue is
+    /// asked: it may have been granted a moment ago elsewhere.
+    pub async fn allowed(
+        &self,
+        caller: &Caller,
+        privilege: Privilege,
+        table: &str,
+    ) -> Result<(), Refused> {
+        let is_allowed = || self.gate.rights(caller).on_table(privilege, table);
+        let Err(refused) = is_allowed() else { return Ok(()) };
+        if let Err(error) = self.meta.catch_up().await {
+            tracing::debug!(%error, "the catalogue cannot be asked");
+            return Err(refused);
+        }
+        let refused = is_allowed();
+        if let Err(refused) = &refused {
+            audit::table_refused(caller, table, &refused.to_string());
+        }
+        refused
+    }
+
     /// Whether appends and queries are served, or why not.
     pub fn readiness(&self) -> Result<(), String> {
         if self.stopping.load(Ordering::Relaxed) {
@@ -134,6 +158,20 @@ impl Node {
             return Err("the meta group has no leader that can be reached".into());
         }
         Ok(())
+    }
+
+    /// The stream of this name. One that is not known here may have been made a moment ago
+    /// elsewhere, so the catalogue is asked before it is said not to exist.
+    pub async fn stream(&self, name: &str) -> Result<Arc<ServedStream>, AppendError> {
+        if let Some(stream) = self.streams.get(name) {
+            return Ok(stream);
+        }
+        if let Err(error) = self.meta.catch_up().await {
+            tracing::debug!(%error, "the catalogue cannot be asked");
+            return Err(AppendError::NotOwner { owner: None });
+        }
+        let unknown = || AppendError::UnknownStream { name: name.to_owned() };
+        self.streams.get(name).ok_or_else(unknown)
     }
 
     /// What a person should look at, a line each.
@@ -176,9 +214,31 @@ impl Node {
         gauges.log_sync_seconds.set(store.sync_micros.sum() as f64 / 1e6);
         gauges.segments_cut.set(signed(store.segments_cut.get()));
         gauges.segments_merged.set(signed(store.merges.get()));
+        gauges.ready.set(i64::from(self.readiness().is_ok()));
+        gauges.partitions_at_risk.set(signed(self.cluster.partitions_at_risk()));
+        gauges.partitions_without_owner.set(signed(self.cluster.partitions_without_owner()));
+        let known = self.cluster.known();
+        let moving = known.placements.values().filter(|placement| !placement.is_settled());
+        gauges.moves.set(signed(moving.count() as u64));
+        let mut counts: BTreeMap<MemberLabels, i64> = BTreeMap::new();
+        for member in known.members.values().filter(|member| member.stands()) {
+            let alive = if member.alive { "true" } else { "false" };
+            let labels = MemberLabels { state: member.state.to_string(), alive };
+            *counts.entry(labels).or_default() += 1;
+        }
+        // A kind of member that there was and is no more is not shown as if it still were.
+        gauges.nodes.clear();
+        for (labels, count) in &counts {
+            gauges.nodes.get_or_create(labels).set(*count);
+        }
         self.metrics.encode()
     }
 }
+
+/// The node has no place in its cluster any more, or never had: starting it again does not help.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Expelled(String);
 
 /// The store's clock.
 #[derive(Debug)]
@@ -283,7 +343,7 @@ async fn serve(
                 break;
             }
             up = &mut running, if node.is_none() => node = Some(up?),
-            reason = doors.expelled() => anyhow::bail!("{reason}"),
+            reason = doors.expelled() => return Err(Expelled(reason).into()),
             ended = async { tokio::select! {
                 ended = servers.join_next() => ended,
                 ended = peers.join_next() => ended,

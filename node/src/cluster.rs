@@ -113,6 +113,16 @@ impl Cluster {
         at_risk.count() as u64
     }
 
+    /// How many partitions whose replicas are here have no owner that is known.
+    pub fn partitions_without_owner(&self) -> u64 {
+        let known = self.known.load();
+        let held = known
+            .placements
+            .iter()
+            .filter(|(group, it)| **group != GroupId::META && it.replicas.contains(&self.me));
+        held.filter(|(group, _)| self.owner(**group).is_none()).count() as u64
+    }
+
     /// Whom to ask about a group when nobody has said who owns it: those that hold it, the one that
     /// shall own it first.
     pub fn candidates(&self, group: GroupId) -> Vec<NodeId> {

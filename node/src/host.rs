@@ -169,6 +169,12 @@ impl Host for NodeHost {
         self.streams.catalogue()
     }
 
+    async fn catch_up(&self) -> Result<(), HostError> {
+        let unknown = "whether it exists is not known, since the catalogue cannot be asked";
+        let caught_up = self.meta.catch_up().await;
+        caught_up.map_err(|error| HostError::Unavailable { reason: format!("{unknown}: {error}") })
+    }
+
     async fn pin(
         &self,
         stream: &Stream,

@@ -185,7 +185,17 @@ pub struct PendingAppend {
     stream: Arc<ServedStream>,
     stamp: Option<Stamp>,
     event_count: u64,
-    parts: Vec<(PartitionNumber, oneshot::Receiver<Result<PartOutcome, AppendError>>)>,
+    parts: Vec<PendingPart>,
+    permit: Permit,
+}
+
+/// What one partition was handed of a batch.
+#[derive(Debug)]
+struct PendingPart {
+    partition: PartitionNumber,
+    /// Kept only where the part may have to be handed over again: where it has a stamp.
+    rows: Option<RecordBatch>,
+    answer: oneshot::Receiver<Result<PartOutcome, AppendError>>,
 }
 
 impl Ingest {
@@ -249,7 +259,8 @@ impl Ingest {
             ClientRows::Json(bytes) if is_small => SmallRows::Json(bytes),
             ClientRows::ArrowIpc(bytes) if is_small => SmallRows::ArrowIpc(bytes),
             rows @ (ClientRows::Json(_) | ClientRows::ArrowIpc(_) | ClientRows::Rows(_)) => {
-                return self.submit(name, stamp, rows, Arc::new(permit))?.acknowledged().await;
+                let pending = self.submit(name, stamp, rows, Arc::new(permit))?;
+                return pending.acknowledged(None).await;
             }
         };
         let stream = self.stream(name)?;
@@ -290,10 +301,11 @@ impl Ingest {
         for (partition, rows) in with_empty_parts(split, &stream, stamp.as_ref()) {
             let handle = &stream.partitions[partition.0 as usize];
             let (reply, answer) = oneshot::channel();
+            let kept = stamp.and_then(|_| rows.clone());
             handle.append(part_message(stamp, rows, &permit, reply))?;
-            parts.push((partition, answer));
+            parts.push(PendingPart { partition, rows: kept, answer });
         }
-        Ok(PendingAppend { stream, stamp, event_count, parts })
+        Ok(PendingAppend { stream, stamp, event_count, parts, permit })
     }
 }
 
@@ -332,7 +344,15 @@ fn part_message(
 
 impl PendingAppend {
     /// Waits until every partition has answered.
-    pub async fn acknowledged(self) -> Result<AppendAck, AppendError> {
+    ///
+    /// `before` is what the same client sent before and has acknowledged. While a partition changes
+    /// its owner, a batch may come to the new one before another that was sent earlier and is still
+    /// with the former: it is judged out of sequence. When all before it are acknowledged, it was
+    /// judged too early, and is handed over once more.
+    pub async fn acknowledged(self, before: Option<&Stamp>) -> Result<AppendAck, AppendError> {
+        let follows = self.stamp.as_ref().zip(before).is_some_and(|(it, before)| {
+            it.producer == before.producer && it.sequence == before.sequence.next()
+        });
         let mut ack = AppendAck {
             frontier: Frontier::default(),
             partitions: Vec::with_capacity(self.parts.len()),
@@ -340,9 +360,17 @@ impl PendingAppend {
             event_count: self.event_count,
         };
         let mut failure = None;
-        for (partition, answer) in self.parts {
+        for PendingPart { partition, rows, answer } in self.parts {
             // A partition that stopped drops its callers: what became of the part is not known.
-            let outcome = answer.await.unwrap_or(Err(AppendError::Lost));
+            let mut outcome = answer.await.unwrap_or(Err(AppendError::Lost));
+            if follows && matches!(outcome, Ok(PartOutcome::OutOfSequence { .. })) {
+                let (reply, answer) = oneshot::channel();
+                let again = part_message(self.stamp, rows, &self.permit, reply);
+                outcome = match self.stream.partitions[partition.0 as usize].append(again) {
+                    Ok(()) => answer.await.unwrap_or(Err(AppendError::Lost)),
+                    Err(error) => Err(error),
+                };
+            }
             match outcome.and_then(|outcome| part_ack(partition, self.stamp.as_ref(), outcome)) {
                 Ok(part) => {
                     ack.duplicate &= part.duplicate;
@@ -362,9 +390,9 @@ impl PendingAppend {
         }
     }
 
-    /// The stream appended to.
-    pub fn stream(&self) -> &ServedStream {
-        &self.stream
+    /// Who sent it, and as which of its batches.
+    pub fn stamp(&self) -> Option<Stamp> {
+        self.stamp
     }
 }
 

@@ -26,12 +26,16 @@ fn main() -> ExitCode {
 }
 
 fn start(config: alluvium::config::Config) -> ExitCode {
-    alluvium::telemetry::start_logs(config.log.format, &config.log.filter);
+    // A variable that programs of all makers know.
+    let plain = std::env::var_os("NO_COLOR").is_some();
+    alluvium::telemetry::start_logs(config.log.format, &config.log.filter, plain);
     match alluvium::bootstrap::run(config) {
         Ok(()) => ExitCode::from(Exit::Done.code()),
         Err(error) => {
             complain(&format!("{error:#}"));
-            ExitCode::from(Exit::Failed.code())
+            let is_expelled = error.is::<alluvium::bootstrap::Expelled>();
+            let exit = if is_expelled { Exit::Expelled } else { Exit::Failed };
+            ExitCode::from(exit.code())
         }
     }
 }

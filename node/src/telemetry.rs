@@ -1,6 +1,7 @@
 //! Logs and metrics: their names in one place.
 
 use std::fmt;
+use std::io::IsTerminal;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
@@ -15,9 +16,13 @@ use tracing_subscriber::EnvFilter;
 use crate::config::LogFormat;
 
 /// Where logs go: standard error, so that standard output stays for answers.
-pub fn start_logs(format: LogFormat, filter: &str) {
+///
+/// `plain`: without colours even on a terminal. What goes to a file or a journal is always plain.
+pub fn start_logs(format: LogFormat, filter: &str, plain: bool) {
     let filter = EnvFilter::try_new(filter).unwrap_or_else(|_| EnvFilter::new("info"));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let colours = !plain && std::io::stderr().is_terminal();
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours);
+    let builder = builder.with_writer(std::io::stderr);
     match format {
         LogFormat::Text => builder.with_target(false).init(),
         LogFormat::Json => builder.json().init(),
@@ -29,6 +34,15 @@ pub fn start_logs(format: LogFormat, filter: &str) {
 pub struct OutcomeLabels {
     /// `ok` or `error`.
     pub outcome: &'static str,
+}
+
+/// What a member of the cluster is.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, EncodeLabelSet)]
+pub struct MemberLabels {
+    /// As `system.nodes` says it.
+    pub state: String,
+    /// `true` or `false`.
+    pub alive: &'static str,
 }
 
 /// Everything the node counts itself. The store's own figures are read from it when asked.
@@ -68,6 +82,16 @@ pub struct Gauges {
     pub segments_cut: Gauge,
     /// Merges since the start.
     pub segments_merged: Gauge,
+    /// 1 while appends and queries are served.
+    pub ready: Gauge,
+    /// Members of the cluster.
+    pub nodes: Family<MemberLabels, Gauge>,
+    /// Partitions that the loss of one more node would stop.
+    pub partitions_at_risk: Gauge,
+    /// Partitions that nobody is known to own.
+    pub partitions_without_owner: Gauge,
+    /// Partitions whose replicas are not all where they shall be.
+    pub moves: Gauge,
 }
 
 impl fmt::Debug for Metrics {
@@ -185,6 +209,16 @@ impl Metrics {
             "Merges since the start",
             gauges.segments_merged.clone(),
         );
+        registry.register("ready", "1 while appends and queries are served", gauges.ready.clone());
+        registry.register("nodes", "Members of the cluster", gauges.nodes.clone());
+        let at_risk = gauges.partitions_at_risk.clone();
+        let what = "Partitions that the loss of one more node would stop";
+        registry.register("partitions_at_risk", what, at_risk);
+        let ownerless = gauges.partitions_without_owner.clone();
+        let what = "Partitions that nobody is known to own";
+        registry.register("partitions_without_owner", what, ownerless);
+        let what = "Partitions whose replicas are not all where they shall be";
+        registry.register("moves", what, gauges.moves.clone());
     }
 
     /// The figures that are set just before they are shown.

@@ -33,6 +33,12 @@ pub fn call_refused(caller: &Caller, origin: &Origin, call: &str, reason: &str) 
     );
 }
 
+/// A stream or view that was refused to somebody without SQL.
+pub fn table_refused(caller: &Caller, table: &str, reason: &str) {
+    let table: String = table.chars().filter(|c| c.is_ascii_graphic()).take(63).collect();
+    tracing::warn!(target: "audit", who = %caller, table, reason, "refused");
+}
+
 /// Somebody who was not let in.
 pub fn login_refused(user: &str, origin: &Origin, error: &AuthError) {
     // A name is what a stranger typed: it may be a password, or hold anything.

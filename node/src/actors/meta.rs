@@ -27,7 +27,7 @@ use crate::grpc::peer::{Answered, Peers};
 
 pub use handle::{MetaHandle, MetaLink};
 use lead::Leading;
-use messages::{AskIndex, Await, CheckpointWritten, Heard};
+use messages::{AskIndex, Await, CheckpointWritten, Heard, Settle};
 pub use messages::{Change, ChangeError, Changed, Changer, NameProducers};
 
 /// Log bytes after which the catalogue is written down and its log let go.
@@ -86,6 +86,8 @@ pub struct MetaActor {
     /// Outcomes of the last changes, by their place in the log.
     outcomes: BTreeMap<Index, MetaOutcome>,
     asked: BTreeMap<RequestId, oneshot::Sender<Result<Index, ChangeError>>>,
+    /// Who waits for all changes up to an index, whatever they are.
+    settling: Vec<(Index, oneshot::Sender<()>)>,
     readiness: Readiness,
     ready: Option<oneshot::Sender<()>>,
     requests: u64,
@@ -124,6 +126,7 @@ impl MetaActor {
                 awaited: BTreeMap::new(),
                 outcomes: BTreeMap::new(),
                 asked: BTreeMap::new(),
+                settling: Vec::new(),
                 readiness: Readiness::Unknown,
                 ready: Some(ready),
                 requests: 0,
@@ -164,7 +167,23 @@ impl MetaActor {
             self.fetch(fetch, ctx);
         }
         self.become_ready();
+        self.settle();
         self.checkpoint_if_due(ctx);
+    }
+
+    /// Lets go on who waits for what is applied by now, once it is carried out.
+    fn settle(&mut self) {
+        let applied = self.shell.status().applied;
+        if self.settling.is_empty() || !matches!(self.readiness, Readiness::Ready) {
+            return;
+        }
+        self.settling.retain(|(_, caller)| !caller.is_closed());
+        let is_applied = |(index, _): &mut (Index, _)| *index <= applied;
+        let settled: Vec<_> = self.settling.extract_if(.., is_applied).collect();
+        if !settled.is_empty() {
+            let settled = settled.into_iter().map(|(_, caller)| caller).collect();
+            self.supervisor.do_send(Reconcile { settled, ..self.wanted() });
+        }
     }
 
     /// True when somebody waits for what follows from it, and so everything is reconciled.
@@ -274,7 +293,7 @@ impl MetaActor {
         let meta = self.shell.machine();
         let streams = meta.streams().values().cloned().collect();
         let views = meta.views().values().cloned().collect();
-        Reconcile { streams, views, then: None, ready: None }
+        Reconcile { streams, views, then: None, settled: Vec::new(), ready: None }
     }
 
     /// While the log is replayed, the catalogue passes through states that are long gone: streams
@@ -399,6 +418,15 @@ impl Handler<Await> for MetaActor {
                 let _ = caller.send(Err(ChangeError::Lost));
             }
         }
+    }
+}
+
+impl Handler<Settle> for MetaActor {
+    type Result = ();
+
+    fn handle(&mut self, Settle(index, caller): Settle, _ctx: &mut Self::Context) {
+        self.settling.push((index, caller));
+        self.settle();
     }
 }
 

@@ -23,7 +23,7 @@ use alluvium_store::{PartitionLog, PartitionView, SegmentWriter, Store, StoreMet
 use tokio::sync::{oneshot, watch};
 
 pub use append::{Append, Origin, Permit};
-pub use handle::{PartitionHandle, Serving};
+pub use handle::{LAG_MAX, PartitionHandle, Serving};
 pub use leave::LetGo;
 pub use seal::{SealLimits, Sealed};
 

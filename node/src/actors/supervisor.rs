@@ -47,6 +47,8 @@ pub struct Reconcile {
     pub views: Vec<ViewEntry>,
     /// Who is told when it is done.
     pub then: Option<(Changed, Changer)>,
+    /// Who else is told.
+    pub settled: Vec<oneshot::Sender<()>>,
     /// Told when the first reconciliation of this life is done.
     pub ready: Option<oneshot::Sender<()>>,
 }
@@ -163,7 +165,7 @@ impl Handler<Released> for Supervisor {
         }
         self.held.released.insert(group);
         let (streams, views) = (self.held.streams.clone(), self.held.views.clone());
-        let again = Reconcile { streams, views, then: None, ready: None };
+        let again = Reconcile { streams, views, then: None, settled: Vec::new(), ready: None };
         Handler::<Reconcile>::handle(self, again, ctx);
     }
 }
@@ -226,8 +228,8 @@ impl Supervisor {
             // A caller that left needs no answer.
             let _ = caller.send(Ok(changed));
         }
-        if let Some(ready) = reconcile.ready {
-            let _ = ready.send(());
+        for caller in reconcile.settled.into_iter().chain(reconcile.ready) {
+            let _ = caller.send(());
         }
     }
 

@@ -78,6 +78,8 @@ pub enum Exit {
     Usage,
     /// There is no node to speak to.
     NoNode,
+    /// The node has no place in its cluster: whoever starts it again should not.
+    Expelled,
 }
 
 impl Exit {
@@ -88,6 +90,7 @@ impl Exit {
             Exit::Failed => 1,
             Exit::Usage => 2,
             Exit::NoNode => 3,
+            Exit::Expelled => 4,
         }
     }
 }

@@ -6,11 +6,11 @@ use std::sync::Arc;
 use alluvium_core::ids::{Epoch, ProducerId, Sequence};
 use alluvium_core::meta::access::Privilege;
 use alluvium_core::meta::{MetaCommand, MetaOutcome};
+use alluvium_core::partition::Stamp;
 use alluvium_proto::v1 as proto;
 use alluvium_proto::v1::ingest_server::Ingest;
 use alluvium_query::access::Caller;
 use tokio::sync::mpsc;
-use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::convert::{self, AppendCall};
@@ -48,13 +48,11 @@ impl Ingest for IngestService {
     ) -> Result<Response<proto::OpenProducerResponse>, Status> {
         let caller = caller(&request);
         let request = request.into_inner();
-        check_append(&self.node, &caller, &request.stream)?;
+        check_append(&self.node, &caller, &request.stream).await?;
         alluvium_core::meta::check_producer_name(&request.name)
             .map_err(|error| Status::invalid_argument(error.to_string()))?;
-        let Some(stream) = self.node.streams.get(&request.stream) else {
-            let error = AppendError::UnknownStream { name: request.stream };
-            return Err(status::append_status(&error));
-        };
+        let stream = self.node.stream(&request.stream).await;
+        let stream = stream.map_err(|error| status::append_status(&error))?;
         let command = MetaCommand::OpenProducer { name: request.name };
         let outcome = self.node.meta.change(command).await;
         match outcome.map_err(|error| status::change_status(&error))? {
@@ -72,8 +70,15 @@ impl Ingest for IngestService {
         let watch = Stopwatch::start();
         let caller = caller(&request);
         let AppendCall { stream, stamp, rows, .. } = convert::append_call(request.into_inner())?;
-        check_append(&self.node, &caller, &stream)?;
+<<<<<<< HEAD
+        check_append(&self.node, &caller, &stream).await?;
         let answer = self.node.ingest.append(&stream, stamp, rows).await;
+=======
+        let answer = match self.node.stream(&stream).await {
+            Ok(_) => self.node.ingest.append(&stream, stamp, rows).await,
+            Err(error) => Err(error),
+        };
+>>>>>>> origin/next
         self.node.metrics.append_answered(answer.is_ok(), watch.elapsed());
         match answer {
             Ok(ack) => Ok(Response::new(convert::append_response(&stream, ack))),
@@ -90,20 +95,28 @@ impl Ingest for IngestService {
         // The channel is the window: when it is full of unanswered batches, no further one is read,
         // and HTTP/2 flow control holds the client back.
         let (started, pending) = mpsc::channel(WINDOW_BATCHES);
+<<<<<<< HEAD
         let caller = caller(&request);
         tokio::spawn(read_batches(self.node.clone(), caller, request.into_inner(), started));
         let node = self.node.clone();
         let answers = futures::StreamExt::then(ReceiverStream::new(pending), move |started| {
             let node = node.clone();
             async move { answer(&node, started).await }
+=======
+        tokio::spawn(read_batches(self.node.clone(), request.into_inner(), started));
+        let answers = Answering { node: self.node.clone(), pending, before: None };
+        let answers = futures::stream::unfold(answers, async |mut answers| {
+            let answer = answers.next().await?;
+            Some((answer, answers))
+>>>>>>> origin/next
         });
         Ok(Response::new(Box::pin(answers)))
     }
 }
 
 /// Whether the caller may append to a stream: asked for each batch, so that what was revoked ends.
-fn check_append(node: &Node, caller: &Caller, stream: &str) -> Result<(), Status> {
-    let allowed = node.gate.rights(caller).on_table(Privilege::Insert, stream);
+async fn check_append(node: &Node, caller: &Caller, stream: &str) -> Result<(), Status> {
+    let allowed = node.allowed(caller, Privilege::Insert, stream).await;
     allowed.map_err(|refused| status::refused_status(&refused))
 }
 
@@ -155,8 +168,13 @@ async fn start(
         Err(error) => return (String::new(), Err(StartError::Call(error))),
     };
     let AppendCall { stream, stamp, rows, byte_count } = call;
-    if let Err(refused) = check_append(node, caller, &stream) {
+<<<<<<< HEAD
+    if let Err(refused) = check_append(node, caller, &stream).await {
         return (stream, Err(StartError::Call(refused)));
+=======
+    if let Err(error) = node.stream(&stream).await {
+        return (stream, Err(StartError::Append(error)));
+>>>>>>> origin/next
     }
     let append = match node.ingest.admit_in_turn(byte_count).await {
         Ok(permit) => node.ingest.submit(&stream, stamp, rows, permit),
@@ -165,18 +183,40 @@ async fn start(
     (stream, append.map_err(StartError::Append))
 }
 
-async fn answer(node: &Node, started: Started) -> Result<proto::AppendStreamResponse, Status> {
-    let acknowledged: Result<AppendAck, AppendError> = match started.append {
-        Ok(pending) => pending.acknowledged().await,
-        Err(StartError::Append(error)) => Err(error),
-        Err(StartError::Call(status)) => return Err(status),
-    };
-    node.metrics.append_answered(acknowledged.is_ok(), started.watch.elapsed());
+/// The answers of one call, in the order of its batches.
+struct Answering {
+    node: Arc<Node>,
+    pending: mpsc::Receiver<Started>,
+    /// The last batch of this call that was acknowledged.
+    before: Option<Stamp>,
+}
+
+impl Answering {
+    async fn next(&mut self) -> Option<Result<proto::AppendStreamResponse, Status>> {
+        let Started { stream, watch, append } = self.pending.recv().await?;
+        let acknowledged = match append {
+            Ok(pending) => {
+                let stamp = pending.stamp();
+                let acknowledged = pending.acknowledged(self.before.as_ref()).await;
+                self.before = stamp.filter(|_| acknowledged.is_ok());
+                acknowledged
+            }
+            Err(StartError::Append(error)) => Err(error),
+            Err(StartError::Call(status)) => return Some(Err(status)),
+        };
+        self.node.metrics.append_answered(acknowledged.is_ok(), watch.elapsed());
+        Some(Ok(answer(&stream, acknowledged)))
+    }
+}
+
+fn answer(
+    stream: &str,
+    acknowledged: Result<AppendAck, AppendError>,
+) -> proto::AppendStreamResponse {
     let answer = match acknowledged {
-        Ok(ack) => proto::append_stream_response::Answer::Ack(convert::append_response(
-            &started.stream,
-            ack,
-        )),
+        Ok(ack) => {
+            proto::append_stream_response::Answer::Ack(convert::append_response(stream, ack))
+        }
         Err(error) => {
             let (code, retry_after) = status::append_code(&error);
             proto::append_stream_response::Answer::Failure(proto::AppendFailure {
@@ -187,7 +227,7 @@ async fn answer(node: &Node, started: Started) -> Result<proto::AppendStreamResp
             })
         }
     };
-    Ok(proto::AppendStreamResponse { answer: Some(answer) })
+    proto::AppendStreamResponse { answer: Some(answer) }
 }
 
 /// Fences the producer's former life in every partition, and says where the new one goes on: with

@@ -96,8 +96,9 @@ impl Query for QueryService {
     ) -> Result<Response<proto::LookupResponse>, Status> {
         let caller = caller(&request);
         let request = request.into_inner();
-        check_view(&self.node, &caller, &request.view)?;
+        check_view(&self.node, &caller, &request.view).await?;
         let (json_rows, timeout_ms) = (request.json_rows, request.timeout_ms);
+        self.learn_view(&request.view).await?;
         let asked = convert::lookup(request, &self.node.streams)?;
         let timeout = timeout(timeout_ms, LOOKUP_TIMEOUT_MAX);
         let found = tokio::time::timeout(timeout, view::lookup(self.door.as_ref(), &asked)).await;
@@ -117,8 +118,9 @@ impl Query for QueryService {
     ) -> Result<Response<Self::SubscribeStream>, Status> {
         let caller = caller(&request);
         let request = request.into_inner();
-        check_view(&self.node, &caller, &request.view)?;
+        check_view(&self.node, &caller, &request.view).await?;
         let asked = convert::subscribe(request);
+        self.learn_view(&asked.view).await?;
         let (parts, answer) = mpsc::channel(BATCHES_BUFFERED);
         let door = self.door.clone();
         self.node.query_runtime.spawn(async move {
@@ -130,12 +132,21 @@ impl Query for QueryService {
     }
 }
 
+impl QueryService {
+    /// A view that is not known here may have been made a moment ago elsewhere.
+    async fn learn_view(&self, name: &str) -> Result<(), Status> {
+        if self.node.views.get(name).is_some() {
+            return Ok(());
+        }
+        self.node.meta.catch_up().await.map_err(|error| Status::unavailable(error.to_string()))
+    }
+}
+
 /// Groups of a view without SQL: where a policy hides rows from the caller, only SQL can.
-fn check_view(node: &Node, caller: &Caller, view: &str) -> Result<(), Status> {
-    let rights = node.gate.rights(caller);
-    let allowed = rights.on_table(Privilege::Select, view);
+async fn check_view(node: &Node, caller: &Caller, view: &str) -> Result<(), Status> {
+    let allowed = node.allowed(caller, Privilege::Select, view).await;
     allowed.map_err(|refused| status::refused_status(&refused))?;
-    if rights.sees_all(view) {
+    if node.gate.rights(caller).sees_all(view) {
         return Ok(());
     }
     let reason = "permission denied: a policy hides rows of this view from you; ask for it by SQL";

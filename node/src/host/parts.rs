@@ -10,9 +10,9 @@ use alluvium_query::host::{Freshness, HostError, ViewPartition};
 use alluvium_views::fold::{Changes, Definition, Keys, Merge};
 use arrow::record_batch::RecordBatch;
 
-use super::pin::{asked_of, cut_of, read_one};
+use super::pin::{asked_of, cut_of};
 use super::{MOVED_TRIES_MAX, MOVED_WAIT, read_error};
-use crate::actors::partition::{PartitionHandle, ReadError};
+use crate::actors::partition::{LAG_MAX, PartitionHandle, ReadError};
 use crate::actors::supervisor::ELSEWHERE;
 use crate::grpc::peer::{RemoteView, ViewAsk, ViewQuestion};
 use crate::streams::ServedStream;
@@ -21,7 +21,7 @@ use crate::views::{Audited, ServedView, ViewPart, ViewReadError};
 /// One part of a view.
 #[derive(Clone, Debug)]
 pub(super) enum Place {
-    Here(Arc<ViewPart>),
+    Here { part: Arc<ViewPart>, handle: Arc<PartitionHandle>, view: ViewId },
     There { handle: Arc<PartitionHandle>, view: ViewId },
 }
 
@@ -95,7 +95,9 @@ impl Tries {
 pub(super) fn places(view: &ServedView, served: &ServedStream) -> Result<Vec<Place>, PartError> {
     let name = &view.view.definition.name;
     let found = served.partitions.iter().zip(&view.parts).map(|(handle, part)| match part {
-        Ok(part) if handle.is_here() => Ok(Place::Here(part.clone())),
+        Ok(part) if handle.is_here() => {
+            Ok(Place::Here { part: part.clone(), handle: handle.clone(), view: view.view.id })
+        }
         Err(reason) if reason != ELSEWHERE => {
             let reason = format!("view \"{name}\": {reason}");
             Err(HostError::Unavailable { reason }.into())
@@ -131,11 +133,14 @@ async fn end(
     freshness: &Freshness,
 ) -> Result<Offset, PartError> {
     let stream: &Stream = &served.stream;
-    if handle.is_here() {
-        let view = read_one(stream, handle, freshness).await.map_err(|e| of_read(served, &e))?;
+    let past = asked_of(stream, handle.number, freshness);
+    if let Some(offset) = past.filter(|_| handle.is_here()) {
+        let view = handle.read_soon(past).await.map_err(|error| of_read(served, &error))?;
+        // What is asked of a replica that is behind, another node may have.
+        let Some(view) = view else { return Ok(offset) };
         return Ok(cut_of(stream, handle.number, (view.start, view.end), freshness)?);
     }
-    match asked_of(stream, handle.number, freshness) {
+    match past {
         Some(offset) => Ok(offset),
         None => handle.end().await.map_err(|error| of_read(served, &error)),
     }
@@ -169,7 +174,7 @@ impl Place {
     /// Which partition.
     pub fn partition(&self) -> PartitionNumber {
         match self {
-            Place::Here(part) => part.partition(),
+            Place::Here { part, .. } => part.partition(),
             Place::There { handle, .. } => handle.number,
         }
     }
@@ -177,8 +182,23 @@ impl Place {
     /// Fetches what is not here; waits until what is has folded everything before `end`.
     async fn fetch(self, end: Offset, ask: ViewAsk) -> Result<Fetched, PartError> {
         Ok(match self {
-            Place::Here(part) => {
-                part.reach(end).await?;
+            Place::Here { part, handle, view } => {
+                let partition = handle.number;
+                // Others have the same groups; all else is about this very part.
+                let reached = match &ask {
+                    ViewAsk::Groups(_) => tokio::time::timeout(LAG_MAX, part.reach(end)).await.ok(),
+                    ViewAsk::Changed { .. } | ViewAsk::News { .. } | ViewAsk::Audit => {
+                        Some(part.reach(end).await)
+                    }
+                };
+                match reached {
+                    Some(reached) => reached?,
+                    // It is behind. Where nobody else can help, it is waited for.
+                    None => match ask_there(&handle, view, end, ask).await {
+                        Ok(view) => return Ok(Fetched::There { partition, view }),
+                        Err(_) => part.reach(end).await?,
+                    },
+                }
                 Fetched::Here(part)
             }
             Place::There { handle, view } => {
@@ -261,7 +281,7 @@ pub(super) async fn ahead(
         let since = since(place.partition());
         Box::pin(async move {
             match place {
-                Place::Here(part) => Ok(part.reach(since.advance(1)).await?),
+                Place::Here { part, .. } => Ok(part.reach(since.advance(1)).await?),
                 Place::There { handle, view } => loop {
                     let ask = ViewAsk::News { since };
                     let found = ask_there(handle, *view, since, ask).await?;

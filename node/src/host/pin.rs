@@ -63,10 +63,20 @@ pub(super) async fn pin(
     handle: &Arc<PartitionHandle>,
     freshness: &Freshness,
 ) -> Result<PartitionPin, PinError> {
-    if handle.is_here() {
-        pin_here(served, handle, freshness).await
-    } else {
-        pin_elsewhere(served, handle, freshness).await
+    if !handle.is_here() {
+        return pin_elsewhere(served, handle, freshness).await;
+    }
+    let past = asked_of(&served.stream, handle.number, freshness);
+    if let Some(view) = handle.read_soon(past).await? {
+        return pin_here(served, handle, &view, freshness).await;
+    }
+    // The replica here is behind. Where nobody else can help, it is waited for.
+    match pin_elsewhere(served, handle, freshness).await {
+        Ok(pinned) => Ok(pinned),
+        Err(_) => {
+            let view = read_one(&served.stream, handle, freshness).await?;
+            pin_here(served, handle, &view, freshness).await
+        }
     }
 }
 
@@ -94,12 +104,12 @@ async fn pin_elsewhere(
 async fn pin_here(
     served: &ServedStream,
     handle: &Arc<PartitionHandle>,
+    view: &Arc<PartitionView>,
     freshness: &Freshness,
 ) -> Result<PartitionPin, PinError> {
-    let view = read_one(&served.stream, handle, freshness).await?;
-    verify(served, handle, &view).await?;
+    verify(served, handle, view).await?;
     let end = cut_of(&served.stream, handle.number, (view.start, view.end), freshness)?;
-    Ok(pin_of(served, handle, &view, end))
+    Ok(pin_of(served, handle, view, end))
 }
 
 /// A partition, as fresh as asked: who names how far an answer must go needs no owner.

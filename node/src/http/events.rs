@@ -37,11 +37,9 @@ pub async fn events(
     body: Bytes,
 ) -> Result<axum::Json<Value>, Failure> {
     let node = super::node(&doors)?;
-    let allowed = node.gate.rights(&caller).on_table(Privilege::Insert, &name);
+    let allowed = node.allowed(&caller, Privilege::Insert, &name).await;
     allowed.map_err(|refused| Failure::new(StatusCode::FORBIDDEN, "42501", refused.to_string()))?;
-    let served = node.streams.get(&name);
-    let served = served
-        .ok_or_else(|| Failure::of_append(&AppendError::UnknownStream { name: name.clone() }))?;
+    let served = node.stream(&name).await.map_err(|error| Failure::of_append(&error))?;
     let batch = decode(node, &caller, &served, &headers, body)?;
     let ack = match producer(&headers)? {
         None => append(node, &name, None, batch).await.map_err(|e| Failure::of_append(&e))?,

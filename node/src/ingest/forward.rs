@@ -5,7 +5,10 @@
 //! that follow it; one whose fate is not known goes again only where a producer's stamp makes that
 //! safe. So clients see ownership change as a delay.
 //!
-//! Invariant: parts reach an owner in the order they were pushed, and each is answered once.
+//! Invariant: parts reach an owner in the order they were pushed, and each is answered once. What
+//! this node's own replica gave back after it lost its leadership is pushed behind what came in
+//! meanwhile; a batch that is judged too early for that is handed over again when those before it
+//! are acknowledged ([`PendingAppend::acknowledged`](super::PendingAppend::acknowledged)).
 
 use std::collections::VecDeque;
 use std::fmt;

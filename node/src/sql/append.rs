@@ -30,7 +30,7 @@ pub async fn append(
             Ok(permit) => {
                 let rows = ClientRows::Rows(batch.clone());
                 let appended = match node.ingest.submit(stream, stamp, rows, permit) {
-                    Ok(pending) => pending.acknowledged().await,
+                    Ok(pending) => pending.acknowledged(None).await,
                     Err(error) => Err(error),
                 };
                 let again = stamp.is_some() && !is_late && is_passing(&appended);

@@ -61,8 +61,7 @@ pub enum ProducerError {
 /// Opens a producer: the former life of it is over, in every partition of the stream.
 pub async fn open(node: &Node, name: &str, stream: &str) -> Result<Life, ProducerError> {
     check_producer_name(name).map_err(|error| ProducerError::Name { reason: error.to_string() })?;
-    let served = node.streams.get(stream);
-    let served = served.ok_or_else(|| AppendError::UnknownStream { name: stream.to_owned() })?;
+    let served = node.stream(stream).await?;
     let outcome = node.meta.change(MetaCommand::OpenProducer { name: name.to_owned() }).await?;
     let MetaOutcome::ProducerOpened { id, epoch } = outcome else {
         let reason = format!("opening a producer led to {outcome:?}");

@@ -2,10 +2,16 @@
 
 use std::time::{Duration, Instant};
 
+use cluster_e2e::chaos_cluster::checks::{self, Work};
+use cluster_e2e::chaos_cluster::clients::Clients;
 use cluster_e2e::chaos_cluster::{self, ClusterChaosOptions, ClusterReport, FAULTS, Fault};
 use cluster_e2e::client::Client;
 use cluster_e2e::cluster::{Cluster, Side, status};
+use cluster_e2e::history::History;
+use cluster_e2e::load::Shared;
 use cluster_e2e::node::{Node, NodeOptions};
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
 
 const SEED: u64 = 20_261_122;
 
@@ -77,6 +83,11 @@ async fn ten_rounds_of_each_fault_over_three_nodes() {
     ten_rounds_of_each_fault(3).await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ten_rounds_of_each_fault_over_five_nodes() {
+    ten_rounds_of_each_fault(5).await;
+}
+
 async fn ten_rounds_of_each_fault(nodes: usize) {
     let begun = Instant::now();
     let mut report = chaos(nodes, &FAULTS, 10).await;
@@ -87,6 +98,114 @@ async fn ten_rounds_of_each_fault(nodes: usize) {
     let missing = FAULTS.iter().filter(|fault| seen(fault) != Some(10));
     let missing: Vec<&Fault> = missing.filter(|fault| has_cuts || !fault.cuts_links()).collect();
     assert!(missing.is_empty(), "{missing:?} did not happen ten times");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_made_on_one_node_is_there_on_every_other() {
+    let mut cluster = Cluster::start(1, &[]).await.unwrap();
+    cluster.add(None).await.unwrap();
+    cluster.add(None).await.unwrap();
+    let mut clients = Vec::new();
+    for node in 0..3 {
+        clients.push(Client::connect(&cluster.addresses(node).client).await.unwrap());
+    }
+    for round in 0..30 {
+        let at = |step: usize| &clients[(round + step) % 3];
+        let name = format!("made_{round}");
+        let ask = async |step: usize, sql: &str| {
+            let answer = at(step).query(&sql.replace("$NAME", &name)).await;
+            answer.unwrap_or_else(|status| panic!("{sql} in round {round}: {status}"))
+        };
+        ask(0, "CREATE STREAM $NAME (k BIGINT NOT NULL, n BIGINT) WITH (partitions = 1)").await;
+        let opened = at(1).open_producer("maker", &name).await.unwrap();
+        assert_eq!(opened.next_sequence, 0, "round {round}");
+        ask(2, "INSERT INTO $NAME VALUES (1, 2), (1, 3)").await;
+        ask(
+            1,
+            "CREATE MATERIALIZED VIEW $NAME_sums AS SELECT k, sum(n) AS n FROM $NAME GROUP BY k",
+        )
+        .await;
+        let sums = ask(2, "SELECT k, n FROM $NAME_sums").await;
+        assert_eq!(sums.integer_rows::<2>().unwrap(), [[1, 5]], "round {round}");
+        ask(0, "DROP MATERIALIZED VIEW $NAME_sums").await;
+        ask(1, "DROP STREAM $NAME").await;
+    }
+}
+
+/// Of the stream that nodes come to share.
+const PARTITIONS: u32 = 12;
+
+/// Rows a second while nodes come and go.
+const RATE: usize = 5_000;
+
+/// Rows that are there before the second node is, and rows between two changes.
+const HISTORY: u64 = 30_000;
+const BETWEEN: u64 = 5_000;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nodes_come_and_go_without_a_failed_request() {
+    eprintln!("seed {SEED}");
+    let mut cluster = Cluster::start(1, &[("ALLUVIUM_SEGMENT_BYTES", "262144")]).await.unwrap();
+    let result = come_and_go(&mut cluster).await;
+    let violations = result.unwrap_or_else(|error| panic!("{error:#}\n{}", cluster.log_ends()));
+    assert_eq!(violations, Vec::<String>::new(), "{}", cluster.log_ends());
+}
+
+async fn come_and_go(cluster: &mut Cluster) -> anyhow::Result<Vec<String>> {
+    let work = Work::new("shared", PARTITIONS);
+    work.create(&cluster.client(0).await?).await?;
+    // Nobody says that anything is being killed: every failed call is a violation.
+    let shared = Shared::paced();
+    let mut clients = Clients::new(cluster, &work, shared.clone());
+    clients.start(RATE, SEED)?;
+    clients.wait_rows(HISTORY, WAIT_MAX).await?;
+
+    let begun = Instant::now();
+    cluster.add(None).await?;
+    cluster.add(None).await?;
+    let all = [0, 1, 2];
+    let left = WAIT_MAX.saturating_sub(begun.elapsed());
+    cluster.wait_balanced(&work.stream, PARTITIONS, &all, left).await?;
+    eprintln!("a third each after {:?}", begun.elapsed());
+    clients.go_to(cluster, all);
+    clients.wait_rows(BETWEEN, WAIT_MAX).await?;
+
+    let begun = Instant::now();
+    cluster.command(0, &["node", "drain", "n3"]).await?;
+    cluster.wait_balanced(&work.stream, PARTITIONS, &[0, 1], WAIT_MAX).await?;
+    eprintln!("drained after {:?}", begun.elapsed());
+    clients.wait_rows(BETWEEN, WAIT_MAX).await?;
+    clients.go_to(cluster, [0, 1]);
+    remove(cluster, 2).await?;
+    clients.wait_rows(BETWEEN, WAIT_MAX).await?;
+    clients.end(WAIT_MAX).await?;
+    let mut rng = ChaCha8Rng::seed_from_u64(SEED);
+    checks::check(cluster, &work, &shared, &mut rng).await?;
+    let (asked, answered) = shared.ledger().history.as_ref().map_or((0, 0), History::reads);
+    eprintln!("{answered} of {asked} reads answered, {:?} acknowledged", shared.ledger().acked);
+    anyhow::ensure!(0 < answered, "no read was answered");
+    let mut violations = std::mem::take(&mut shared.ledger().violations);
+    if answered < asked {
+        violations.push(format!("{answered} of {asked} reads were answered"));
+    }
+    Ok(violations)
+}
+
+/// Takes a node out of the cluster for good, and stops it.
+async fn remove(cluster: &mut Cluster, node: usize) -> anyhow::Result<()> {
+    let name = cluster.name(node);
+    cluster.command(0, &["node", "decommission", &name]).await?;
+    status::poll(WAIT_MAX, async || {
+        let nodes = cluster.command(0, &["node", "list"]).await?;
+        let line = nodes.lines().find(|line| line.contains(&name));
+        let is_gone = line.is_none_or(|line| line.contains("removed"));
+        anyhow::ensure!(is_gone, "the list says {line:?}");
+        Ok(Some(()))
+    })
+    .await?;
+    let status = cluster.node_mut(node).terminate(WAIT_MAX).await?;
+    anyhow::ensure!(status.success(), "the removed node ends with {status}");
+    Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

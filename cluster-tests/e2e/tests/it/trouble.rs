@@ -1,13 +1,16 @@
-//! Three nodes of which one is in trouble but alive: its disk is full or slow. The
-//! others go on, nothing is lost, and when it is over all nodes are the same.
+//! Three nodes of which one is in trouble but alive: its disk is full or slow, or somebody sets
+//! its clock. The others go on, nothing is lost, and when it is over all nodes are the same.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use cluster_e2e::chaos_cluster::checks::{self, Work};
 use cluster_e2e::chaos_cluster::clients::Clients;
-use cluster_e2e::cluster::Cluster;
+use cluster_e2e::client::Client;
+use cluster_e2e::cluster::{Cluster, status};
+use cluster_e2e::false_clock::FalseClock;
 use cluster_e2e::load::Shared;
 use cluster_e2e::slow_disk::SlowDisk;
 use cluster_e2e::small_disk::SmallDisk;
@@ -138,4 +141,58 @@ async fn slow_disk(disk: &SlowDisk) -> Result<()> {
     eprintln!("a write everywhere took {before:?} before, {worst:?} at most on a slow disk");
     limit(None)?;
     story.end().await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_clock_that_jumps_changes_nothing() {
+    let clock = match FalseClock::new() {
+        Ok(clock) => clock,
+        Err(reason) => return crate::skip(&format!("false clock: {reason}")),
+    };
+    false_clock(&clock).await.unwrap();
+}
+
+async fn false_clock(clock: &FalseClock) -> Result<()> {
+    let mut cluster = Cluster::start(1, &SMALL_SEGMENTS).await?;
+    let victim = cluster.prepare(None)?;
+    cluster.set(victim, clock.settings());
+    cluster.join(victim).await?;
+    cluster.add(None).await?;
+    let story = Story::begin(cluster, "at_a_false_time", false).await?;
+    let client = story.cluster.client(VICTIM).await?;
+    let terms = terms(&client, &story.work.stream).await?;
+    let own = u64::try_from(VICTIM)? + 1;
+    ensure!(terms.values().any(|(owner, _)| *owner == own), "n{own} owns nothing: {terms:?}");
+    for ahead in [3_600, -3_600, 86_400, 0] {
+        clock.set(ahead)?;
+        wait_clock(&client, ahead).await?;
+        eprintln!("{ahead} s ahead, {:.1} s after the begin", story.shared.seconds());
+        story.clients.wait_rows(BETWEEN, WAIT_MAX).await?;
+        story.write_everywhere().await?;
+    }
+    ensure!(terms == self::terms(&client, &story.work.stream).await?, "owners changed");
+    story.end().await
+}
+
+/// Owner and term of each partition.
+async fn terms(client: &Client, stream: &str) -> Result<BTreeMap<i64, (u64, i64)>> {
+    let answer = client
+        .query(&format!(
+            "SELECT partition, owner, term FROM system.partitions WHERE stream = '{stream}'"
+        ))
+        .await?;
+    let rows = answer.integer_rows()?.into_iter();
+    rows.map(|[partition, owner, term]| Ok((partition, (u64::try_from(owner)?, term)))).collect()
+}
+
+/// Waits until the node itself goes by that clock, give or take a minute.
+async fn wait_clock(client: &Client, ahead: i64) -> Result<()> {
+    status::poll(WAIT_MAX, async || {
+        let said = client.query("SELECT CAST(date_part('epoch', now()) AS BIGINT)").await?;
+        let right = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?;
+        let off = said.single()? - i64::try_from(right.as_secs())?;
+        ensure!((off - ahead).abs() < 60, "it is {off} s ahead, not {ahead}");
+        Ok(Some(()))
+    })
+    .await
 }

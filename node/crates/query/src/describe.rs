@@ -41,7 +41,22 @@ pub enum DescribedRows {
 
 impl Statements {
     /// `known`: the types of parameters as far as the caller has said them.
-    pub(crate) async fn describe_one(
+    /// As a statement is run: once more when this node has heard of what there is.
+    pub(crate) async fn describe_known(
+        &self,
+        sql: &str,
+        known: &[Option<ColumnType>],
+    ) -> Result<Described, SqlError> {
+        match self.describe_one(sql, known).await {
+            Err(SqlError::NotFound { .. } | SqlError::Denied { .. }) => {
+                self.host.catch_up().await?;
+                self.describe_one(sql, known).await
+            }
+            described => described,
+        }
+    }
+
+    async fn describe_one(
         &self,
         sql: &str,
         known: &[Option<ColumnType>],

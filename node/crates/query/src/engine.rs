@@ -180,7 +180,7 @@ impl Run for Statements {
         parameters: &'a [Parameter],
         freshness: Freshness,
     ) -> BoxFuture<'a, Result<Answer, SqlError>> {
-        self.run_one(sql, parameters, freshness).boxed()
+        self.run_known(sql, parameters, freshness).boxed()
     }
 
     fn describe<'a>(
@@ -188,7 +188,7 @@ impl Run for Statements {
         sql: &'a str,
         known: &'a [Option<ColumnType>],
     ) -> BoxFuture<'a, Result<Described, SqlError>> {
-        self.describe_one(sql, known).boxed()
+        self.describe_known(sql, known).boxed()
     }
 
     fn copy_in(&self, sql: &str) -> Result<CopyIn, SqlError> {
@@ -218,6 +218,23 @@ impl Statements {
             )));
         }
         Ok(())
+    }
+
+    /// Nothing is done before all names are found, so a statement can be run once more when this
+    /// node has heard of what there is.
+    async fn run_known(
+        &self,
+        sql: &str,
+        parameters: &[Parameter],
+        freshness: Freshness,
+    ) -> Result<Answer, SqlError> {
+        match self.run_one(sql, parameters, freshness.clone()).await {
+            Err(SqlError::NotFound { .. } | SqlError::Denied { .. }) => {
+                self.host.catch_up().await?;
+                self.run_one(sql, parameters, freshness).await
+            }
+            answer => answer,
+        }
     }
 
     async fn run_one(

@@ -39,6 +39,12 @@ pub trait Host: RoleHost + std::fmt::Debug + 'static {
     /// The streams there are.
     fn catalogue(&self) -> Catalogue;
 
+    /// Brings the catalogue up to date with every change acknowledged before the call: asked where
+    /// a name is not known, which may be that of something made a moment ago elsewhere.
+    async fn catch_up(&self) -> Result<(), HostError> {
+        Ok(())
+    }
+
     /// Pins one consistent cut of every partition of a stream: nothing in it changes or goes away
     /// while the pin lives.
     async fn pin(

@@ -35,6 +35,7 @@ mod functions;
 mod hidden;
 pub mod host;
 mod insert;
+mod like;
 mod listing;
 mod literals;
 mod nearest;

@@ -14,6 +14,7 @@ use crate::access::{self, AccessStatement};
 use crate::create;
 use crate::dialect::Sql;
 use crate::error::SqlError;
+use crate::like;
 use crate::parameters::{self, Placeholders};
 use crate::pg_catalog;
 use crate::views::ddl::{self, ViewStatement};
@@ -272,7 +273,8 @@ fn parse_read(tokens: Vec<TokenWithSpan>, tag: &'static str) -> Result<Statement
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
         return Err(refusal(&words));
     }
-    let statement = pg_catalog::simplify(statement);
+    let mut statement = pg_catalog::simplify(statement);
+    like::spell_escapes(&mut statement);
     Ok(Statement::Read(Read { statement, names_hidden, tag }))
 }
 

@@ -11,13 +11,13 @@ use alluvium_core::meta::{MetaCommand, MetaOutcome, NodeReport};
 use tokio::sync::oneshot;
 
 use super::lead::{HeardOf, Tell};
-use super::messages::{AskIndex, Await};
+use super::messages::{AskIndex, Await, Settle};
 use super::{Change, ChangeError, Changed, MetaActor, NameProducers};
 use crate::actors::inbox::StepDown;
 use crate::actors::ticker::Tick;
 use crate::clock::Stopwatch;
 use crate::cluster::Cluster;
-use crate::grpc::peer::{Fetched, PeerError, Peers};
+use crate::grpc::peer::{Answered, Fetched, PeerError, Peers};
 
 /// How long a change looks for a leader: several elections.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -113,6 +113,35 @@ impl MetaHandle {
         let (reply, answer) = oneshot::channel();
         let applied = self.ask(Await(index, reply), answer);
         tokio::time::timeout(PATIENCE, applied).await.unwrap_or(Err(ChangeError::Lost))
+    }
+
+    /// Waits until every change that was acknowledged before the call, anywhere, is applied and
+    /// carried out on this node.
+    pub async fn catch_up(&self) -> Result<(), ChangeError> {
+        let index = match self.index_here().await {
+            Err(ChangeError::NotLeader { leader }) => self.index_of(leader).await?,
+            answer => answer?,
+        };
+        let (reply, settled) = oneshot::channel();
+        match self.addr.try_send(Settle(index, reply)) {
+            Ok(()) => {}
+            Err(SendError::Full(_)) => return Err(ChangeError::Busy),
+            Err(SendError::Closed(_)) => return Err(ChangeError::Stopping),
+        }
+        let settled = tokio::time::timeout(PATIENCE, settled).await;
+        settled.map_err(|_| ChangeError::Busy)?.map_err(|_| ChangeError::Stopping)
+    }
+
+    async fn index_of(&self, leader: Option<NodeId>) -> Result<Index, ChangeError> {
+        let leader = leader.or_else(|| self.cluster.owner(GroupId::META));
+        let known = leader.filter(|leader| *leader != self.cluster.me());
+        let asked = known.ok_or(ChangeError::NotLeader { leader })?;
+        match self.peers.catalogue_index(asked).await {
+            Ok(Answered::Here(index)) => Ok(index),
+            Ok(Answered::Elsewhere(_) | Answered::NotServed(_)) | Err(_) => {
+                Err(ChangeError::NotLeader { leader })
+            }
+        }
     }
 
     /// Up to where everything acknowledged is applied here, if this node leads.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use actix::{ActorFutureExt, AsyncContext, Context, Handler, Message, WrapFuture};
 use alluvium_core::ids::{GroupId, Index, NodeId};
-use alluvium_core::meta::{MetaCommand, NodeReport, plan};
+use alluvium_core::meta::{Member, MemberState, MetaCommand, NodeReport, plan};
 use alluvium_core::replica::{Fetch, Goal, Input};
 
 use super::MetaActor;
@@ -113,8 +113,10 @@ impl MetaActor {
         let others = standing.map(|member| member.node).filter(|node| !voters.contains(node));
         let learners: Vec<NodeId> = others.collect();
         let me = self.cluster.me();
-        // Leadership stays where it is while its holder is wanted.
-        let leader = if voters.contains(&me) { me } else { placement.leader };
+        // Leadership stays where it is while its holder is wanted, and not being drained.
+        let is_active = |member: &Member| member.state == MemberState::Active;
+        let stays = voters.contains(&me) && meta.members().get(&me).is_some_and(is_active);
+        let leader = if stays { me } else { placement.leader };
         let goal = Goal { voters: &voters, learners: &learners, leader };
         if let Some(input) = self.shell.next_input(&goal, &mut self.requests) {
             self.step(input, ctx);

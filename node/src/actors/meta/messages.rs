@@ -30,6 +30,11 @@ pub struct Change(pub MetaCommand, pub Changer);
 #[rtype(result = "()")]
 pub struct Await(pub Index, pub Changer);
 
+/// Waits until everything up to an index is applied and carried out here.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Settle(pub Index, pub oneshot::Sender<()>);
+
 /// Asks up to where everything acknowledged is applied here, of the leader.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]

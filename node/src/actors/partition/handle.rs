@@ -26,6 +26,10 @@ use crate::ingest::{AppendError, Forwarder, PartReply};
 /// How long a question looks for the owner: an election and a half.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// How long a reader waits for this node's replica to be as far as the owner is: many times what a
+/// replica in its place takes, much less than one that is coming.
+pub const LAG_MAX: Duration = Duration::from_millis(300);
+
 /// Between two tries, unless something changes before.
 const TRY_AGAIN: Duration = Duration::from_millis(50);
 
@@ -225,15 +229,39 @@ impl PartitionHandle {
     /// A pinned view that holds everything before `offset`: of this node's replica as it is, if
     /// that is far enough, else as [`PartitionHandle::read`].
     pub async fn read_past(&self, offset: Offset) -> Result<Arc<PartitionView>, ReadError> {
-        if let Serving::Running { log, .. } = &self.serving {
-            // Damage is told before anything is answered.
-            self.addr()?;
-            let view = log.view();
-            if offset <= view.end {
-                return Ok(view);
-            }
+        match self.view_past(offset)? {
+            Some(view) => Ok(view),
+            None => self.read().await,
         }
-        self.read().await
+    }
+
+    fn view_past(&self, offset: Offset) -> Result<Option<Arc<PartitionView>>, ReadError> {
+        let Serving::Running { log, .. } = &self.serving else { return Ok(None) };
+        // Damage is told before anything is answered.
+        self.addr()?;
+        Ok(Some(log.view()).filter(|view| offset <= view.end))
+    }
+
+    /// As [`PartitionHandle::read`], or as [`PartitionHandle::read_past`] an offset; `None` when
+    /// this node's replica is so far behind that another node answers sooner: it has just come, or
+    /// was away.
+    pub async fn read_soon(
+        &self,
+        past: Option<Offset>,
+    ) -> Result<Option<Arc<PartitionView>>, ReadError> {
+        if let Some(offset) = past
+            && let Some(view) = self.view_past(offset)?
+        {
+            return Ok(Some(view));
+        }
+        match self.ask_owner(Question::Frontier).await? {
+            Answer::View(view) => Ok(Some(view)),
+            Answer::Frontier(end) => {
+                let reached = tokio::time::timeout(LAG_MAX, self.reach(end)).await;
+                reached.map_or(Ok(None), |reached| reached.map(Some))
+            }
+            Answer::Rows(_) | Answer::Fenced(_) => unreachable!("a frontier was asked for"),
+        }
     }
 
     /// Every event acknowledged before the call, from the owner: for a partition that other nodes

@@ -14,7 +14,7 @@ use alluvium_store::{CutTask, PartitionLog, SegmentBusy, SegmentWriter, StoreErr
 use arrow::datatypes::SchemaRef;
 
 use super::PartitionActor;
-use crate::clock;
+use crate::clock::{self, Stopwatch};
 
 /// When to seal.
 #[derive(Clone, Copy, Debug)]
@@ -54,13 +54,16 @@ pub struct Sealing {
     limits: SealLimits,
     log_schema: std::sync::OnceLock<SchemaRef>,
     state: State,
-    retained_at: Time,
+    retained: Stopwatch,
 }
 
 #[derive(Debug)]
 enum State {
-    Idle {
-        not_before: Time,
+    Idle,
+    /// Not again for a while, by a clock that nobody sets.
+    Resting {
+        since: Stopwatch,
+        wait: Duration,
     },
     /// This checkpoint and the events before it are being written.
     UnderWay {
@@ -74,9 +77,9 @@ impl Sealing {
         store: Arc<StoreMetrics>,
         limits: SealLimits,
     ) -> Sealing {
-        let state = State::Idle { not_before: Time::default() };
+        let (state, retained) = (State::Idle, Stopwatch::start());
         let log_schema = std::sync::OnceLock::new();
-        Sealing { segments, store, limits, log_schema, state, retained_at: clock::now() }
+        Sealing { segments, store, limits, log_schema, state, retained }
     }
 
     pub(super) fn log_schema(&self, stream: &Stream) -> &SchemaRef {
@@ -89,8 +92,8 @@ impl Sealing {
     }
 }
 
-fn after(now: Time, wait: Duration) -> Time {
-    Time(now.0 + i64::try_from(wait.as_micros()).expect("seconds fit"))
+fn resting(wait: Duration) -> State {
+    State::Resting { since: Stopwatch::start(), wait }
 }
 
 impl PartitionActor {
@@ -98,8 +101,9 @@ impl PartitionActor {
     pub(super) fn seal_if_due(&mut self, ctx: &mut Context<Self>) {
         let now = clock::now();
         match self.sealing.state {
-            State::Idle { not_before } if not_before <= now => {}
-            State::Idle { .. } | State::UnderWay { .. } => return,
+            State::Idle => {}
+            State::Resting { since, wait } if wait <= since.elapsed() => {}
+            State::Resting { .. } | State::UnderWay { .. } => return,
         }
         if !self.seal_is_due(now) && !self.place.wanted {
             return;
@@ -116,7 +120,7 @@ impl PartitionActor {
         self.sealing.state = match self.sealing.segments.cut(task) {
             Ok(()) => State::UnderWay { checkpoint: written },
             // The segment thread is behind; the tail keeps growing until the append budget says no.
-            Err(SegmentBusy(_)) => State::Idle { not_before: after(now, BUSY_WAIT) },
+            Err(SegmentBusy(_)) => resting(BUSY_WAIT),
         };
     }
 
@@ -133,15 +137,14 @@ impl PartitionActor {
 
     /// Proposes a later start when old segments have outlived the stream's retention.
     pub(super) fn retain_if_due(&mut self, ctx: &mut Context<Self>) {
-        let now = clock::now();
         let keep = self.stream.definition.retention;
         if keep.is_none() {
             return;
         }
-        if now.since(self.sealing.retained_at) < self.sealing.limits.retention_interval {
+        if self.sealing.retained.elapsed() < self.sealing.limits.retention_interval {
             return;
         }
-        self.sealing.retained_at = now;
+        self.sealing.retained = Stopwatch::start();
         let view = self.log.view();
         // What a view has not durably folded stays, however old it is.
         let held = self.log.held().unwrap_or(view.end);
@@ -150,7 +153,7 @@ impl PartitionActor {
             .iter()
             .take_while(|segment| segment.end <= held)
             .map(|segment| retention::Sealed { end: segment.end, newest: segment.newest() });
-        let start = retention::start_after(self.start(), aged, keep, now);
+        let start = retention::start_after(self.start(), aged, keep, clock::now());
         if self.start() < start {
             self.propose_own(&Command::Retain { start }, ctx);
         }
@@ -163,8 +166,7 @@ impl Handler<Sealed> for PartitionActor {
     fn handle(&mut self, Sealed(result): Sealed, ctx: &mut Self::Context) {
         match result {
             Ok(through) => {
-                let idle = State::Idle { not_before: Time::default() };
-                let before = std::mem::replace(&mut self.sealing.state, idle);
+                let before = std::mem::replace(&mut self.sealing.state, State::Idle);
                 self.step(Input::Truncate { through }, ctx);
                 if let State::UnderWay { checkpoint } = before
                     && std::mem::take(&mut self.place.wanted)
@@ -176,7 +178,7 @@ impl Handler<Sealed> for PartitionActor {
                 let stream = &self.stream.definition.name;
                 tracing::error!(%stream, partition = %self.number, %error, "seal the tail");
                 self.metrics.seal_failed();
-                self.sealing.state = State::Idle { not_before: after(clock::now(), FAILED_WAIT) };
+                self.sealing.state = resting(FAILED_WAIT);
             }
         }
     }

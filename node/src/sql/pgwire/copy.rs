@@ -14,8 +14,13 @@ impl Session {
     /// Takes rows until the client says that they are all; says how many they were. What is
     /// appended before something goes wrong stays, and the error says how much that is.
     pub(super) async fn copy(&mut self, sql: &str) -> Result<String, Trouble> {
-        let copy = self.node.engine(&self.caller).copy_in(sql).map_err(RunError::from);
-        let copy = copy.map_err(|error| self.fault(sql, &error))?;
+        let engine = self.node.engine(&self.caller);
+        let mut copy = engine.copy_in(sql);
+        if matches!(copy, Err(SqlError::NotFound { .. } | SqlError::Denied { .. })) {
+            let caught_up = engine.host().catch_up().await.map_err(SqlError::from);
+            copy = caught_up.and_then(|()| engine.copy_in(sql));
+        }
+        let copy = copy.map_err(|error| self.fault(sql, &RunError::from(error)))?;
         let place = self.node.statements.admit(sql, Door::Postgres);
         let _place = place.map_err(|error| self.fault(sql, &error))?;
         self.wire.out.copy_in(copy.column_count(), copy.is_binary());

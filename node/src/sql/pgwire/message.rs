@@ -337,7 +337,7 @@ mod tests {
         assert_eq!(parse(b"Q\0\0\0\x0aSELE"), Ok(None));
         let query = Frontend::Query("SELEC".into());
         assert_eq!(parse(b"Q\0\0\0\x0aSELEC\0").unwrap(), Some(query));
-        let bind = b"B\0\0\0\x17p\0s\0\0\x01\0\0\0\x01\0\0\0\x01x\0\0";
+        let bind = b"B\0\0\0\x15p\0s\0\0\x01\0\0\0\x01\0\0\0\x01x\0\0";
         let wanted = Frontend::Bind {
             portal: "p".into(),
             statement: "s".into(),

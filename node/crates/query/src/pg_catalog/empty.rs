@@ -8,6 +8,7 @@
 //! looks outside itself without computing an aggregate. In a statement over `pg_catalog` it has at
 //! most one row, whose greatest value is that value.
 
+use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
 use datafusion::sql::parser::Statement as Parsed;
@@ -200,12 +201,16 @@ fn is_empty_table(table: &TableFactor, empty_names: &[String]) -> bool {
 
 /// `SELECT NULL AS a, … WHERE FALSE` in its place.
 fn empty_select(select: &mut Select) {
+    let mut names = BTreeSet::new();
     for (place, item) in select.projection.iter_mut().enumerate() {
-        let alias = match item {
+        let mut alias = match item {
             SelectItem::ExprWithAlias { alias, .. } => alias.clone(),
             SelectItem::UnnamedExpr(expr) => Ident::with_quote('"', name_of(expr, place)),
             _ => continue,
         };
+        if !names.insert(alias.value.clone()) {
+            alias.value = unnamed(place);
+        }
         *item = SelectItem::ExprWithAlias { expr: null(), alias };
     }
     select.distinct = None;
@@ -239,9 +244,13 @@ fn name_of(expr: &Expr, place: usize) -> String {
             let name = function.name.to_string().to_lowercase();
             name.rsplit('.').next().unwrap_or_default().to_string()
         }
-        // Two columns of one name are not planned, and nobody looks for these by name.
-        _ => format!("?column{place}?"),
+        _ => unnamed(place),
     }
+}
+
+/// Two columns of one name are not planned, and nobody looks for these by name.
+fn unnamed(place: usize) -> String {
+    format!("?column{place}?")
 }
 
 /// What a subquery over nothing is, where it stands for a value.

@@ -98,6 +98,11 @@ fn cast(rest: &[TokenWithSpan], plain: &mut Vec<TokenWithSpan>, start: usize) ->
         let tokens = Tokenizer::new(&Sql, &number).tokenize().unwrap_or_default();
         let tokens = tokens.into_iter().filter(|part| !matches!(part, Token::Whitespace(_)));
         plain.extend(tokens.map(|part| TokenWithSpan::new(part, name.span)));
+        // What began as `CAST(` ends as one.
+        if rest[0].token != Token::DoubleColon {
+            plain.push(rest[0].clone());
+            plain.push(TokenWithSpan::new(keyword("INTEGER", Keyword::INTEGER), name.span));
+        }
         return place + 1;
     }
     plain.push(rest[0].clone());
@@ -191,6 +196,7 @@ mod tests {
             ("'integer'::regtype", "23"),
             ("x = current_schema AND y", "x = current_schema ( ) AND y"),
             ("CAST(a AS REGCLASS)", "CAST ( a AS TEXT )"),
+            ("CAST('integer' AS REGTYPE)", "CAST ( 23 AS INTEGER )"),
             ("SELECT name AS name FROM t", "SELECT name AS name FROM t"),
             ("(SELECT a AS name)", "( SELECT a AS name )"),
             ("CAST((SELECT a AS name) AS name)", "CAST ( ( SELECT a AS name ) AS TEXT )"),
