@@ -16,9 +16,9 @@ use std::time::Duration;
 
 use actix::System;
 use alluvium_core::ids::{GroupId, NodeId};
-use alluvium_core::time::Time;
 use alluvium_core::meta::access::Privilege;
 use alluvium_core::meta::access::decide::Refused;
+use alluvium_core::time::Time;
 use alluvium_query::Engine;
 use alluvium_query::access::Caller;
 use alluvium_store::{Clock, Store, StoreOptions};

@@ -70,15 +70,11 @@ impl Ingest for IngestService {
         let watch = Stopwatch::start();
         let caller = caller(&request);
         let AppendCall { stream, stamp, rows, .. } = convert::append_call(request.into_inner())?;
-<<<<<<< HEAD
         check_append(&self.node, &caller, &stream).await?;
-        let answer = self.node.ingest.append(&stream, stamp, rows).await;
-=======
         let answer = match self.node.stream(&stream).await {
             Ok(_) => self.node.ingest.append(&stream, stamp, rows).await,
             Err(error) => Err(error),
         };
->>>>>>> origin/next
         self.node.metrics.append_answered(answer.is_ok(), watch.elapsed());
         match answer {
             Ok(ack) => Ok(Response::new(convert::append_response(&stream, ack))),
@@ -95,20 +91,12 @@ impl Ingest for IngestService {
         // The channel is the window: when it is full of unanswered batches, no further one is read,
         // and HTTP/2 flow control holds the client back.
         let (started, pending) = mpsc::channel(WINDOW_BATCHES);
-<<<<<<< HEAD
         let caller = caller(&request);
         tokio::spawn(read_batches(self.node.clone(), caller, request.into_inner(), started));
-        let node = self.node.clone();
-        let answers = futures::StreamExt::then(ReceiverStream::new(pending), move |started| {
-            let node = node.clone();
-            async move { answer(&node, started).await }
-=======
-        tokio::spawn(read_batches(self.node.clone(), request.into_inner(), started));
         let answers = Answering { node: self.node.clone(), pending, before: None };
         let answers = futures::stream::unfold(answers, async |mut answers| {
             let answer = answers.next().await?;
             Some((answer, answers))
->>>>>>> origin/next
         });
         Ok(Response::new(Box::pin(answers)))
     }
@@ -168,13 +156,11 @@ async fn start(
         Err(error) => return (String::new(), Err(StartError::Call(error))),
     };
     let AppendCall { stream, stamp, rows, byte_count } = call;
-<<<<<<< HEAD
     if let Err(refused) = check_append(node, caller, &stream).await {
         return (stream, Err(StartError::Call(refused)));
-=======
+    }
     if let Err(error) = node.stream(&stream).await {
         return (stream, Err(StartError::Append(error)));
->>>>>>> origin/next
     }
     let append = match node.ingest.admit_in_turn(byte_count).await {
         Ok(permit) => node.ingest.submit(&stream, stamp, rows, permit),

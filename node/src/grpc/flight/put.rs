@@ -81,17 +81,10 @@ impl FlightSql {
                           with mode \"append\"";
             return Err(Status::unimplemented(reason));
         }
-<<<<<<< HEAD
         let allowed = self.node.allowed(caller, Privilege::Insert, name).await;
         allowed.map_err(|refused| status::refused_status(&refused))?;
-        let Some(served) = self.node.streams.get(name) else {
-            let error = AppendError::UnknownStream { name: name.to_owned() };
-            return Err(status::append_status(&error));
-        };
-=======
         let served = self.node.stream(name).await;
         let served = served.map_err(|error| status::append_status(&error))?;
->>>>>>> origin/next
         let mut stamp = self.stamp(name, &command.options).await?;
         let schema = &served.stream.definition.schema;
         let log = columns::log_schema(schema);
