@@ -1,5 +1,4 @@
-//! What the SQL engine asks of the node it runs in. The node implements [`Host`]; tests implement
-//! it over plain vectors.
+//! What the SQL engine asks of the node it runs in. Tests implement [`Host`] over plain vectors.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -39,8 +38,7 @@ pub trait Host: RoleHost + std::fmt::Debug + 'static {
     /// The streams there are.
     fn catalogue(&self) -> Catalogue;
 
-    /// Brings the catalogue up to date with every change acknowledged before the call: asked where
-    /// a name is not known, which may be that of something made a moment ago elsewhere.
+    /// Brings the catalogue up to date with every change that was acknowledged before the call.
     async fn catch_up(&self) -> Result<(), HostError> {
         Ok(())
     }
@@ -269,8 +267,7 @@ pub struct PartitionPin {
 }
 
 /// A sealed Parquet file: the columns of the log schema, then `_offset` and `_appended_at`, sorted
-/// by
-/// `_offset`.
+/// by `_offset`.
 #[derive(Clone, Debug)]
 pub struct SegmentPin {
     /// Where it lies.
@@ -288,8 +285,7 @@ pub struct SegmentPin {
 }
 
 /// Exact statistics of one column of one segment. Min and max are one-row arrays of the column's
-/// log type;
-/// `None` where the type has no order or all is null.
+/// log type; `None` where the type has no order or all is null.
 #[derive(Clone, Debug)]
 pub struct ColumnStatistics {
     /// The column.
