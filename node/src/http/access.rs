@@ -11,17 +11,19 @@ use axum::response::{IntoResponse, Response};
 
 use super::failure::Failure;
 use crate::access::rules::{self, Rule};
-use crate::access::{AuthError, Gate, Origin};
+use crate::access::{AuthError, Origin};
 use crate::bootstrap::Doors;
 use crate::tls::identity;
 
 /// Every request passes here: one without a rule reaches no handler. Who asks goes with the request
 /// as [`Caller`].
 pub async fn admit(State(doors): State<Arc<Doors>>, mut request: Request, next: Next) -> Response {
-    // A node that is not there yet has nothing but what is open.
-    let gate = doors.node().map(|node| node.gate.clone());
-    let is_required = gate.as_ref().is_some_and(|gate| gate.is_required());
-    if !is_required {
+    let Some(gate) = doors.node().map(|node| node.gate.clone()) else {
+        // The node may be there before the handler looks for it: until then who asks is nobody.
+        request.extensions_mut().insert(Caller::Role("".into()));
+        return next.run(request).await;
+    };
+    if !gate.is_required() {
         request.extensions_mut().insert(Caller::Everybody);
         return next.run(request).await;
     }
@@ -35,7 +37,7 @@ pub async fn admit(State(doors): State<Arc<Doors>>, mut request: Request, next: 
             let said = request.headers().get(header::AUTHORIZATION);
             let said = said.map(|value| value.to_str().unwrap_or_default().to_owned());
             let origin = origin(&request);
-            match caller(gate.as_deref(), said.as_deref(), &origin).await {
+            match gate.admit(said.as_deref(), &origin).await {
                 Ok(caller) => {
                     request.extensions_mut().insert(caller);
                     next.run(request).await
@@ -44,15 +46,6 @@ pub async fn admit(State(doors): State<Arc<Doors>>, mut request: Request, next: 
             }
         }
     }
-}
-
-async fn caller(
-    gate: Option<&Gate>,
-    said: Option<&str>,
-    origin: &Origin,
-) -> Result<Caller, AuthError> {
-    let gate = gate.ok_or(AuthError::Missing)?;
-    gate.admit(said, origin).await
 }
 
 fn origin(request: &Request) -> Origin {
