@@ -111,7 +111,7 @@ fn tag(statement: &AccessStatement) -> &'static str {
         AccessStatement::CreateRole { tag, .. }
         | AccessStatement::AlterRole { tag, .. }
         | AccessStatement::DropRole { tag, .. }
-        | AccessStatement::SetOwner { tag, .. } => tag,
+        | AccessStatement::SetOwner { tag, .. } => *tag,
         AccessStatement::Grant { .. } => "GRANT",
         AccessStatement::Revoke { .. } => "REVOKE",
         AccessStatement::CreatePolicy { .. } => "CREATE POLICY",
@@ -168,7 +168,7 @@ pub(crate) fn grants(
     }
     for (table, kind) in &tables {
         if let Some(owner) = rights.access().owner(table) {
-            rows.push((owner.to_owned(), "OWNER".into(), kind, (*table).clone()));
+            rows.push((owner.to_owned(), "OWNER".into(), *kind, (*table).clone()));
         }
     }
     rows.retain(|(role, ..)| shows(rights, role));
