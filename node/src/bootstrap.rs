@@ -39,6 +39,7 @@ use crate::sql::producers::Producers;
 use crate::sql::run::Statements;
 use crate::streams::{ServedStream, Streams};
 use crate::telemetry::{MemberLabels, Metrics};
+use crate::tls::Tls;
 use crate::views::Views;
 
 pub use servers::Doors;
@@ -119,6 +120,10 @@ pub struct Node {
     pub cluster: Arc<Cluster>,
     /// The other nodes.
     pub peers: Arc<Peers>,
+    /// What connections are encrypted with.
+    pub tls: Arc<Tls>,
+    /// Keys of listeners that other machines can reach and that nothing encrypts.
+    pub insecure: Vec<&'static str>,
     stopping: AtomicBool,
 }
 
@@ -151,7 +156,7 @@ impl Node {
 
     /// Whether appends and queries are served, or why not.
     pub fn readiness(&self) -> Result<(), String> {
-        if self.stopping.load(Ordering::Relaxed) {
+        if self.is_stopping() {
             return Err("stopping".into());
         }
         if self.cluster.owner(GroupId::META).is_none() {
@@ -174,9 +179,17 @@ impl Node {
         self.streams.get(name).ok_or_else(unknown)
     }
 
+    /// Whether it was asked to stop: what never ends by itself ends then.
+    pub fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Relaxed)
+    }
+
     /// What a person should look at, a line each.
     pub fn warnings(&self) -> Vec<String> {
         let mut warnings = Vec::new();
+        if !self.insecure.is_empty() {
+            warnings.push(insecure(&self.insecure));
+        }
         if !self.store.has_room() {
             warnings.push("the disk is full: appends are refused, queries go on".into());
         }
@@ -206,6 +219,7 @@ impl Node {
         let gauges = self.metrics.gauges();
         let signed = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
         let store = self.store.metrics();
+        self.metrics.certificates(&self.tls.seconds_left());
         gauges.streams.set(signed(self.streams.all().len() as u64));
         gauges.tail_bytes.set(signed(store.tail_bytes.get()));
         gauges.memory_bytes.set(signed(self.memory_bytes()));
@@ -274,6 +288,15 @@ pub fn run(config: Config) -> anyhow::Result<()> {
     served
 }
 
+/// Said at each start and as long as the node runs.
+fn insecure(keys: &[&str]) -> String {
+    let keys = keys.join(", ");
+    format!(
+        "insecure: nothing encrypts what goes through {keys}, which other machines can reach; \
+         docs/SECURITY.md says how to change that"
+    )
+}
+
 /// What statements of an earlier life spilled is of no use to anybody.
 fn remove_spilled(dir: &Path) {
     match std::fs::remove_dir_all(dir) {
@@ -314,10 +337,15 @@ async fn serve(
     started: Stopwatch,
 ) -> anyhow::Result<()> {
     // Before the state is read back: a taken address should be told at once.
+    let tls = Tls::load(config.tls.clone()).context("read the certificates")?;
     let listeners = servers::bind_on(io, config).await?;
     let addresses = listeners.addresses()?;
+    if !config.insecure.is_empty() {
+        tracing::warn!("{}", insecure(&config.insecure));
+    }
     let (stop, stopped) = watch::channel(false);
-    let doors = Doors::new(config, addresses);
+    io.spawn(tls.clone().watch());
+    let doors = Doors::new(config, addresses, tls);
     let (mut servers, mut peers) = servers::start(&doors, listeners, io, &stopped);
     let running = async {
         let starting =

@@ -8,6 +8,7 @@
 //! misspelt key that is quietly ignored is found in production.
 
 mod check;
+pub mod doors;
 pub mod environment;
 pub mod keys;
 pub mod size;
@@ -20,11 +21,12 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use config::{Environment, FileFormat, Source, Value};
+use config::{Environment, FileFormat, Source, Value, ValueKind};
 
 pub(crate) use self::check::split_addr;
 pub use self::environment::Variables;
 pub use self::size::Memory;
+use crate::tls::TlsFiles;
 
 /// What a node runs with. Every value is present and checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,6 +48,10 @@ pub struct Config {
     /// Where the nodes that form the cluster listen for nodes; none for a cluster of one that
     /// others may join.
     pub seeds: Vec<String>,
+    /// The files of certificates.
+    pub tls: TlsFiles,
+    /// Keys of listeners that other machines can reach and that nothing encrypts, as was meant.
+    pub insecure: Vec<&'static str>,
     /// The host by which others reach this node, where that is not the one it listens on.
     pub advertise: Option<String>,
     /// Whether callers have to say who they are.
@@ -193,7 +199,7 @@ impl Given {
 
     fn add(&mut self, map: config::Map<String, Value>, origin: &Origin) -> Result<(), ConfigError> {
         // Sorted, so that of two unknown keys the same one is named each time.
-        for (key, value) in map.into_iter().collect::<BTreeMap<_, _>>() {
+        for (key, value) in unfold(map) {
             match keys::find(&key) {
                 Some(known) => {
                     self.values.insert(known.name, (value, origin.clone()));
@@ -205,6 +211,23 @@ impl Given {
         }
         Ok(())
     }
+}
+
+/// The keys of the section `[tls]` are those that begin with `tls_`.
+fn unfold(map: config::Map<String, Value>) -> BTreeMap<String, Value> {
+    let mut keys = BTreeMap::new();
+    for (key, value) in map {
+        match value.kind {
+            ValueKind::Table(section) if key == "tls" => {
+                let section = section.into_iter();
+                keys.extend(section.map(|(key, value)| (format!("tls_{key}"), value)));
+            }
+            _ => {
+                keys.insert(key, value);
+            }
+        }
+    }
+    keys
 }
 
 impl Origin {

@@ -4,6 +4,7 @@ pub mod cluster;
 mod door;
 mod parts;
 mod pin;
+mod queries;
 mod views;
 
 use std::sync::Arc;
@@ -18,8 +19,8 @@ use alluvium_query::access::Secret;
 use alluvium_query::access::host::RoleHost;
 use alluvium_query::host::{
     Catalogue, Freshness, Host, HostError, MoveRow, NodeRow, PartitionPin, PartitionRow,
-    ProducerRow, QuarantineRow, SegmentRow, ViewCatalogue, ViewChange, ViewPartition, ViewRead,
-    ViewRow,
+    ProducerRow, QuarantineRow, QueryRow, SegmentRow, ViewCatalogue, ViewChange, ViewPartition,
+    ViewRead, ViewRow,
 };
 use alluvium_store::{Segment, Store};
 use alluvium_views::fold::Keys;
@@ -32,6 +33,7 @@ use crate::actors::partition::{Inspected, PartitionHandle, ReadError, Serving};
 use crate::clock;
 use crate::cluster::Cluster;
 use crate::ingest::{AppendError, ClientRows, Ingest, RETRY_AFTER};
+use crate::sql::run::Statements;
 use crate::streams::{ServedStream, Streams};
 use crate::views::Views;
 pub use door::NodeDoor;
@@ -51,6 +53,7 @@ pub struct NodeHost {
     meta: Arc<MetaHandle>,
     store: Arc<Store>,
     cluster: Arc<Cluster>,
+    statements: Arc<Statements>,
 }
 
 impl NodeHost {
@@ -62,8 +65,9 @@ impl NodeHost {
         meta: Arc<MetaHandle>,
         store: Arc<Store>,
         cluster: Arc<Cluster>,
+        statements: Arc<Statements>,
     ) -> NodeHost {
-        NodeHost { streams, views, ingest, meta, store, cluster }
+        NodeHost { streams, views, ingest, meta, store, cluster, statements }
     }
 
     fn served(&self, stream: &Stream) -> Result<Arc<ServedStream>, HostError> {
@@ -317,6 +321,14 @@ impl Host for NodeHost {
 
     async fn view_rows(&self) -> Result<Vec<ViewRow>, HostError> {
         Ok(self.rows_of_views())
+    }
+
+    fn queries(&self) -> Vec<QueryRow> {
+        queries::rows(self.cluster.me(), &self.statements)
+    }
+
+    fn kill_query(&self, id: &str) -> Result<(), HostError> {
+        queries::kill(self.cluster.me(), &self.statements, id)
     }
 
     async fn quarantine_rows(&self) -> Result<Vec<QuarantineRow>, HostError> {

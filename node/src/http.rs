@@ -1,18 +1,24 @@
 //! HTTP: health and metrics, SQL, and events into streams.
 //!
 //! `/livez`, `/readyz` and `/metrics` hold no data of streams. `/v1/` is for programs without
-//! another way in; `/v1/openapi.json` describes it.
+//! another way in; `/v1/openapi.json` describes it. `/console/` are pages for people, which ask
+//! over `/v1/` like any other program. `origin` keeps pages of other sites away from both.
 
 mod access;
+mod changes;
+mod console;
 mod events;
 mod failure;
 mod ipc;
+mod listen;
+mod origin;
 mod sql;
 
 use std::sync::Arc;
 
 use axum::extract::{DefaultBodyLimit, State};
 use axum::http::{StatusCode, header};
+use axum::middleware::{from_fn_with_state, map_request};
 use axum::response::IntoResponse;
 use axum::routing::{get, post};
 use axum::{Router, middleware};
@@ -33,14 +39,20 @@ const OPENAPI: &str = include_str!("http/openapi.json");
 pub fn router(doors: Arc<Doors>) -> Router {
     let sql = post(sql::sql).layer(DefaultBodyLimit::max(QUESTION_BYTES_MAX));
     let events = post(events::events).layer(DefaultBodyLimit::max(EVENTS_BYTES_MAX));
+    let for_own_pages = Router::new()
+        .route("/v1/sql", sql)
+        .route("/v1/streams/{name}/events", events)
+        .route("/v1/views/{name}/changes", get(changes::changes))
+        .merge(console::router())
+        .route_layer(from_fn_with_state(doors.clone(), origin::check));
     Router::new()
         .route("/livez", get(livez))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
-        .route("/v1/sql", sql)
-        .route("/v1/streams/{name}/events", events)
         .route("/v1/openapi.json", get(openapi))
-        .layer(middleware::from_fn_with_state(doors.clone(), access::admit))
+        .merge(for_own_pages)
+        .layer(from_fn_with_state(doors.clone(), access::admit))
+        .layer(map_request(listen::show_caller))
         .with_state(doors)
 }
 

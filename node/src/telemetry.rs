@@ -45,6 +45,13 @@ pub struct MemberLabels {
     pub alive: &'static str,
 }
 
+/// Which file.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct FileLabels {
+    /// Its name.
+    pub file: String,
+}
+
 /// Everything the node counts itself. The store's own figures are read from it when asked.
 pub struct Metrics {
     registry: Registry,
@@ -66,6 +73,8 @@ pub struct Metrics {
 /// Figures read from elsewhere just before they are shown.
 #[derive(Debug, Default)]
 pub struct Gauges {
+    /// Until certificates end, by file.
+    pub certificate_seconds_left: Family<FileLabels, Gauge>,
     /// Streams served.
     pub streams: Gauge,
     /// Bytes of events not sealed yet.
@@ -209,6 +218,9 @@ impl Metrics {
             "Merges since the start",
             gauges.segments_merged.clone(),
         );
+        let left = gauges.certificate_seconds_left.clone();
+        let what = "Until a certificate ends";
+        registry.register_with_unit("certificate_left", what, Unit::Seconds, left);
         registry.register("ready", "1 while appends and queries are served", gauges.ready.clone());
         registry.register("nodes", "Members of the cluster", gauges.nodes.clone());
         let at_risk = gauges.partitions_at_risk.clone();
@@ -219,6 +231,15 @@ impl Metrics {
         registry.register("partitions_without_owner", what, ownerless);
         let what = "Partitions whose replicas are not all where they shall be";
         registry.register("moves", what, gauges.moves.clone());
+    }
+
+    /// How long certificates last, by file.
+    pub fn certificates(&self, seconds_left: &[(String, i64)]) {
+        let family = &self.gauges.certificate_seconds_left;
+        family.clear();
+        for (file, seconds) in seconds_left {
+            family.get_or_create(&FileLabels { file: file.clone() }).set(*seconds);
+        }
     }
 
     /// The figures that are set just before they are shown.

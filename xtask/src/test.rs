@@ -45,7 +45,7 @@ enum Weight {
     Heavy,
 }
 
-const STEPS: [Step; 17] = [
+const STEPS: [Step; 16] = [
     Step { name: "format", weight: Weight::Light, run: format },
     Step { name: "tidy", weight: Weight::Light, run: |r| nothing_counted(tidy::run(r, &[])) },
     Step { name: "licences", weight: Weight::Light, run: |r| nothing_counted(licences::run(r)) },
@@ -62,7 +62,6 @@ const STEPS: [Step; 17] = [
     Step { name: "query", weight: Weight::Heavy, run: |root| built(root, "alluvium-query") },
     Step { name: "node", weight: Weight::Heavy, run: |root| built(root, "alluvium") },
     Step { name: "e2e", weight: Weight::Heavy, run: e2e },
-    Step { name: "containers", weight: Weight::Heavy, run: containers },
 ];
 
 /// What to run.
@@ -220,14 +219,6 @@ fn deploy(root: &Path) -> Result<Counts> {
         counts.add(counted(command.args(args))?);
     }
     Ok(counts)
-}
-
-/// Three nodes in containers, one of them killed under load.
-fn containers(root: &Path) -> Result<Counts> {
-    setup::try_deploy();
-    let mut command = Command::new(root.join("deploy/test/compose.sh"));
-    let program = cargo::target_dir()?.join("debug/alluvium");
-    counted(command.env("ALLUVIUM_PROGRAM", program))
 }
 
 /// A test program as cargo built it.

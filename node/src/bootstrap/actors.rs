@@ -33,6 +33,7 @@ use crate::config::Config;
 use crate::grpc::peer::{PeerDoor, Peers, Snapshots, run_links};
 use crate::host::{NodeDoor, NodeHost};
 use crate::ingest::{Ingest, IngestLimits};
+use crate::sql::run::Statements;
 use crate::streams::Streams;
 use crate::telemetry::Metrics;
 use crate::views::Views;
@@ -137,7 +138,8 @@ impl Starting<'_> {
         let me = identity.node_id;
         let cluster =
             Arc::new(Cluster::new(me, identity.cluster, self.doors.advertised().peer.clone()));
-        let peers = Arc::new(Peers::new(cluster.clone(), self.io.handle().clone()));
+        let (io, tls) = (self.io.handle().clone(), self.doors.tls().clone());
+        let peers = Arc::new(Peers::new(cluster.clone(), io, tls));
         let (outbox, inbox) = (Arc::new(Outbox::default()), Arc::new(Inbox::default()));
         let (metrics, streams) = (Arc::new(Metrics::new()), Arc::new(Streams::default()));
         let (views, link) = (Arc::new(Views::default()), MetaLink::default());
@@ -210,6 +212,7 @@ impl Starting<'_> {
         };
         let ingest = Ingest::new(streams.clone(), store.clone(), metrics.clone(), limits);
         let ingest = Arc::new(ingest);
+        let statements: Arc<Statements> = Arc::default();
         let host = NodeHost::new(
             streams.clone(),
             views.clone(),
@@ -217,6 +220,7 @@ impl Starting<'_> {
             meta.clone(),
             store.clone(),
             cluster.clone(),
+            statements.clone(),
         );
         let door = Arc::new(NodeDoor::new(streams.clone(), views.clone(), compiler.clone()));
         let options = engine_options(config);
@@ -234,12 +238,14 @@ impl Starting<'_> {
             gate,
             door,
             query_runtime: self.query.handle().clone(),
-            statements: Arc::default(),
+            statements,
             producers: Arc::default(),
             metrics,
             store,
             cluster,
             peers,
+            tls: self.doors.tls().clone(),
+            insecure: config.insecure.clone(),
             stopping: AtomicBool::new(false),
         });
         self.doors.open(node.clone());

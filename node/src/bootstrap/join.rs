@@ -84,8 +84,7 @@ impl Finding<'_> {
     /// like a cluster that has lost its data. Seeds that do not answer say nothing.
     async fn check_seeds(&self, identity: &NodeIdentity) -> anyhow::Result<()> {
         let seeds = &self.config.seeds;
-        let asked = seeds.iter().map(|seed| hello(self.io, seed, self.standing.seed_hash));
-        let answers = futures::future::join_all(asked).await;
+        let answers = self.ask_all(seeds).await;
         for (seed, answer) in seeds.iter().zip(answers) {
             let found = answer.ok().and_then(|answer| answer.cluster_id);
             if let Some(found) = found.filter(|found| *found != identity.cluster_id) {
@@ -97,6 +96,12 @@ impl Finding<'_> {
             }
         }
         Ok(())
+    }
+
+    async fn ask_all(&self, seeds: &[String]) -> Vec<Result<Greeting, PeerError>> {
+        let (tls, hash) = (self.doors.tls(), self.standing.seed_hash);
+        let asked = seeds.iter().map(|seed| hello(tls, self.io, seed, hash));
+        futures::future::join_all(asked).await
     }
 
     /// Begins a cluster of its own.
@@ -115,8 +120,7 @@ impl Finding<'_> {
 
     async fn ask(&self) -> anyhow::Result<Found> {
         let seeds = &self.config.seeds;
-        let asked = seeds.iter().map(|seed| hello(self.io, seed, self.standing.seed_hash));
-        let answers = futures::future::join_all(asked).await;
+        let answers = self.ask_all(seeds).await;
         let mut cluster: Option<(&str, &str)> = None;
         for (seed, answer) in seeds.iter().zip(&answers) {
             let Some(found) = answer.as_ref().ok().and_then(|it| it.cluster_id.as_deref()) else {
@@ -168,7 +172,7 @@ impl Finding<'_> {
         let mut addr = addr;
         // From any member to the leader it knows, and once further if that one has just lost it.
         for _ in 0..3 {
-            match join(self.io, &addr, &joining).await {
+            match join(self.doors.tls(), self.io, &addr, &joining).await {
                 Ok(Welcome::Joined { cluster_id, node }) => {
                     let identity = self.settle(cluster_id, node)?;
                     let cluster = &identity.cluster_id;

@@ -16,6 +16,8 @@ use tokio::task::JoinSet;
 use super::{Addresses, Node};
 use crate::config::Config;
 use crate::grpc::peer::{PeerDoor, Standing};
+use crate::tls::identity::Caller;
+use crate::tls::{Door, Gate, Tls};
 use crate::{clock, grpc, http, sql};
 
 /// Servers that run.
@@ -33,6 +35,7 @@ pub(super) struct Listeners {
 #[derive(Debug)]
 pub struct Doors {
     advertised: Advertised,
+    tls: Arc<Tls>,
     standing: Arc<Standing>,
     waits_for: ArcSwap<String>,
     node: OnceLock<Arc<Node>>,
@@ -41,7 +44,7 @@ pub struct Doors {
 }
 
 impl Doors {
-    pub(super) fn new(config: &Config, addresses: Addresses) -> Arc<Doors> {
+    pub(super) fn new(config: &Config, addresses: Addresses, tls: Arc<Tls>) -> Arc<Doors> {
         let standing = Standing {
             process: clock::random_id(),
             seed_hash: seed_hash(&config.seeds),
@@ -49,6 +52,7 @@ impl Doors {
         };
         Arc::new(Doors {
             advertised: advertised(config, addresses),
+            tls,
             standing: Arc::new(standing),
             waits_for: ArcSwap::from_pointee("its data directory".into()),
             node: OnceLock::new(),
@@ -60,6 +64,11 @@ impl Doors {
     /// Where others reach this node.
     pub(super) fn advertised(&self) -> &Advertised {
         &self.advertised
+    }
+
+    /// What connections are encrypted with.
+    pub fn tls(&self) -> &Arc<Tls> {
+        &self.tls
     }
 
     pub(super) fn standing(&self) -> &Arc<Standing> {
@@ -180,11 +189,15 @@ pub(super) fn start(
     let Listeners { client, peer, http, pg } = listeners;
     let (mut servers, mut to_the_end) = (JoinSet::new(), JoinSet::new());
     let io = io.handle();
+    // Gates accept where they are opened.
+    let _on_io = io.enter();
+    let open = |listener, door| Gate::open(listener, door, doors.tls.clone());
+    let (client, peer) = (open(client, Door::Clients), open(peer, Door::Peers));
+    let (http, pg) = (open(http, Door::Http), open(pg, Door::Postgres));
     servers.spawn_on(serve_clients(doors.clone(), client, stopped.clone()), io);
     let peers = grpc::server::serve_peers(doors.standing.clone(), peer, std::future::pending());
     to_the_end.spawn_on(async move { Ok(peers.await?) }, io);
-    let router = http::router(doors.clone());
-    let router = router.into_make_service_with_connect_info::<SocketAddr>();
+    let router = http::router(doors.clone()).into_make_service_with_connect_info::<Caller>();
     let http = axum::serve(http, router).with_graceful_shutdown(until(stopped));
     servers.spawn_on(async move { http.await.context("serve http") }, io);
     let pg = sql::pgwire::serve(doors.clone(), pg, until(stopped));
@@ -195,7 +208,7 @@ pub(super) fn start(
 /// Who comes before the node is ready is turned away at once instead of being kept waiting.
 async fn serve_clients(
     doors: Arc<Doors>,
-    listener: TcpListener,
+    mut gate: Gate,
     stopped: watch::Receiver<bool>,
 ) -> anyhow::Result<()> {
     let mut is_open = doors.is_open.subscribe();
@@ -206,11 +219,11 @@ async fn serve_clients(
             biased;
             () = &mut told_to_stop => return Ok(()),
             _ = is_open.wait_for(|open| *open) => {}
-            accepted = listener.accept() => drop(accepted),
+            accepted = gate.accept() => drop(accepted),
         }
     }
     let node = doors.node().expect("looked at above").clone();
-    Ok(grpc::server::serve_clients(node, listener, until(&stopped)).await?)
+    Ok(grpc::server::serve_clients(node, gate, until(&stopped)).await?)
 }
 
 fn until(stopped: &watch::Receiver<bool>) -> impl Future<Output = ()> + Send + use<> {

@@ -3,6 +3,8 @@
 //! `start` is the node itself and lives in [`crate::bootstrap`]; the others are clients that use
 //! the public interface only, so that whatever they do, any program can do.
 
+pub mod cert;
+mod connect;
 pub mod freshness;
 pub mod ingest;
 pub mod node;
@@ -12,9 +14,10 @@ pub mod status;
 
 use std::io::Write;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Parser, Subcommand};
 
-use crate::grpc::client::{Client, ClientError};
+pub use self::connect::ConnectArgs;
+use crate::grpc::client::ClientError;
 
 /// Everything that may be typed.
 #[derive(Debug, Parser)]
@@ -28,6 +31,7 @@ pub struct Cli {
 
 /// What to do.
 #[derive(Debug, Subcommand)]
+#[allow(clippy::large_enum_variant, reason = "made once, from what was typed")]
 pub enum Command {
     /// Run a node: with no arguments a working one-node cluster in ./alluvium-data
     Start(start::StartArgs),
@@ -47,24 +51,10 @@ pub enum ClientCommand {
     Status(status::StatusArgs),
     /// Show the nodes of a cluster, or take one out of it
     Node(node::NodeArgs),
+    /// Make certificates, show them, take them back
+    Cert(cert::CertArgs),
     /// Print the version of this program
     Version,
-}
-
-/// How clients find a node.
-#[derive(Clone, Debug, Args)]
-pub struct ConnectArgs {
-    /// The node to speak to
-    #[arg(long, env = "ALLUVIUM_ADDR", value_name = "HOST:PORT", global = true)]
-    #[arg(default_value = "127.0.0.1:7400")]
-    pub addr: String,
-}
-
-impl ConnectArgs {
-    /// Connects to that node.
-    pub async fn connect(&self) -> Result<Client, ClientError> {
-        Client::connect(&self.addr).await
-    }
 }
 
 /// How a command ended, as the shell that started it sees it.
@@ -161,6 +151,7 @@ pub fn run(command: ClientCommand) -> Exit {
         ClientCommand::Ingest(args) => runtime.block_on(ingest::run(&args)),
         ClientCommand::Status(args) => runtime.block_on(status::run(&args)),
         ClientCommand::Node(args) => runtime.block_on(node::run(&args)),
+        ClientCommand::Cert(args) => cert::run(&args),
         ClientCommand::Version => version(),
     };
     match done {

@@ -6,13 +6,15 @@ use std::time::Duration;
 
 use config::{Value, ValueKind};
 
+use super::doors::{self, For, Listener};
 use super::size::{parse_bytes, parse_duration};
 use super::{Config, ConfigError, Given, LogConfig, LogFormat, Memory, Origin, keys};
+use crate::tls::{Pair, TlsFiles};
 
 /// Checks everything that was said.
 pub(super) fn check(given: &Given) -> Result<Config, ConfigError> {
     let insecure = given.parse("insecure", parse_bool)?.unwrap_or(false);
-    let listen = |key| given.listen(key, insecure);
+    let listen = |key| given.listen(key);
     let mut config = Config {
         data_dir: given
             .parse("data_dir", parse_path)?
@@ -24,6 +26,8 @@ pub(super) fn check(given: &Given) -> Result<Config, ConfigError> {
         pg_listen: listen("pg_listen")?,
         locality: given.parse("locality", parse_locality)?.unwrap_or_default(),
         seeds: given.parse("seeds", parse_seeds)?.unwrap_or_default(),
+        tls: given.tls()?,
+        insecure: Vec::new(),
         advertise: given.parse("advertise", parse_host)?,
         auth_required: false,
         admin_password_file: given.parse("admin_password_file", parse_path)?,
@@ -42,6 +46,7 @@ pub(super) fn check(given: &Given) -> Result<Config, ConfigError> {
     given.check_ports(&config)?;
     let is_auth_required = given.parse("auth", parse_auth)?;
     config.auth_required = is_auth_required.unwrap_or(!insecure && can_be_reached(&config));
+    config.insecure = given.check_doors(&config, insecure)?;
     Ok(config)
 }
 
@@ -81,21 +86,69 @@ impl Given {
         }
     }
 
-    fn listen(&self, key: &'static str, insecure: bool) -> Result<SocketAddr, ConfigError> {
-        let check = |text: &str| {
-            let addr = resolve(text)?;
-            if addr.ip().is_loopback() || insecure {
-                return Ok(addr);
-            }
-            Err("this address can be reached from other machines, and connections are not \
-                 encrypted or authenticated yet; listen on 127.0.0.1, or add --insecure \
-                 (insecure = true) where the network itself is trusted"
-                .to_owned())
-        };
-        match self.parse(key, check)? {
+    fn listen(&self, key: &'static str) -> Result<SocketAddr, ConfigError> {
+        match self.parse(key, resolve)? {
             Some(addr) => Ok(addr),
             None => Ok(default(key).parse().expect("default addresses are addresses")),
         }
+    }
+
+    /// Each file as it was named, or as it is called in the directory of certificates.
+    fn tls(&self) -> Result<TlsFiles, ConfigError> {
+        let dir = self.parse("certs_dir", parse_path)?;
+        let mut files = dir.map(|dir| TlsFiles::of_dir(&dir)).unwrap_or_default();
+        let pair = |certificate: &'static str, key: &'static str, pair: &mut Option<Pair>| {
+            let named = (self.parse(certificate, parse_path)?, self.parse(key, parse_path)?);
+            match named {
+                (Some(certificate), Some(key)) => *pair = Some(Pair { certificate, key }),
+                (None, None) => {}
+                (Some(_), None) => return Err(self.alone(certificate, key)),
+                (None, Some(_)) => return Err(self.alone(key, certificate)),
+            }
+            Ok(())
+        };
+        pair("tls_cert", "tls_key", &mut files.clients)?;
+        pair("tls_peer_cert", "tls_peer_key", &mut files.peers)?;
+        if let Some(ca) = self.parse("tls_client_ca", parse_path)? {
+            files.client_ca = vec![ca];
+        }
+        if let Some(ca) = self.parse("tls_peer_ca", parse_path)? {
+            files.peer_ca = Some(ca);
+        }
+        if let Some(list) = self.parse("tls_crl", parse_path)? {
+            files.revoked = Some(list);
+        }
+        match (&files.peers, &files.peer_ca) {
+            (Some(_), None) => Err(self.alone("tls_peer_cert", "tls_peer_ca")),
+            (None, Some(_)) => Err(self.alone("tls_peer_ca", "tls_peer_cert")),
+            (Some(_), Some(_)) | (None, None) => Ok(files),
+        }
+    }
+
+    /// One key says nothing without another.
+    fn alone(&self, key: &'static str, other: &str) -> ConfigError {
+        let (value, origin) = self.values.get(key).expect("the caller has seen it");
+        let value = text_of(value).unwrap_or_default();
+        refuse(key, origin, &value, format!("{} is missing, which it needs", origin.spell(other)))
+    }
+
+    fn check_doors(
+        &self,
+        config: &Config,
+        is_insecure_meant: bool,
+    ) -> Result<Vec<&'static str>, ConfigError> {
+        let listeners = [
+            ("listen", config.listen, For::Clients),
+            ("peer_listen", config.peer_listen, For::Peers),
+            ("http_listen", config.http_listen, For::Clients),
+            ("pg_listen", config.pg_listen, For::Clients),
+        ];
+        let listeners = listeners.map(|(key, address, clients)| Listener { key, address, clients });
+        doors::decide(&listeners, &config.tls, is_insecure_meant).map_err(|refusal| {
+            let said = self.values.get(refusal.key);
+            let (value, origin) = said.expect("default addresses are those of loopback");
+            refuse(refusal.key, origin, &text_of(value).unwrap_or_default(), refusal.reason)
+        })
     }
 
     /// Two listeners on one port: the second would fail to bind with a message about neither key.

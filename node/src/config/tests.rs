@@ -73,8 +73,11 @@ fn every_key_of_the_list_is_taken_from_every_place() {
     let file = "data_dir = 'd'\nname = 'n'\nlisten = 'localhost:0'\npeer_listen = '[::1]:0'\n\
                 http_listen = '0.0.0.0:0'\npg_listen = '127.0.0.1:0'\nseeds = ['b:2', 'a:1']\n\
                 advertise = 'h'\nlocality = ['region=eu', 'zone=a']\nready_file = 'r'\ninsecure = true\n\
+                certs_dir = 'c'\n\
                 log = 'warn,alluvium=debug'\nlog_format = 'json'\nmemory_bytes = 134217728\n\
-                segment_bytes = '1MB'\nsegment_age = '2s'\n";
+                segment_bytes = '1MB'\nsegment_age = '2s'\n\
+                [tls]\ncert = 'tc'\nkey = 'tk'\nclient_ca = 'ta'\npeer_cert = 'pc'\n\
+                peer_key = 'pk'\npeer_ca = 'pa'\ncrl = 'r.pem'\n";
     let (_dir, config) = load_all(file, Variables::default(), Flags::new());
     let from_file = config.unwrap();
     assert_eq!(from_file.locality, [("region", "eu"), ("zone", "a")].map(owned));
@@ -94,6 +97,14 @@ fn every_key_of_the_list_is_taken_from_every_place() {
         ("locality", "region=eu,zone=a"),
         ("ready_file", "r"),
         ("insecure", "true"),
+        ("certs_dir", "c"),
+        ("tls_cert", "tc"),
+        ("tls_key", "tk"),
+        ("tls_client_ca", "ta"),
+        ("tls_peer_cert", "pc"),
+        ("tls_peer_key", "pk"),
+        ("tls_peer_ca", "pa"),
+        ("tls_crl", "r.pem"),
         ("log", "warn,alluvium=debug"),
         ("log_format", "json"),
         ("memory_bytes", "128MB"),
@@ -105,6 +116,19 @@ fn every_key_of_the_list_is_taken_from_every_place() {
     let names = said.map(|(key, value)| (format!("ALLUVIUM_{}", key.to_uppercase()), value));
     let variables = Variables::from(names.each_ref().map(|(name, value)| (name.as_str(), *value)));
     assert_eq!(load(&Flags::new(), &variables).unwrap(), from_file);
+}
+
+#[test]
+fn a_directory_of_certificates_opens_every_door() {
+    let all = [("certs_dir", "/c"), ("listen", "0.0.0.0:0"), ("peer_listen", "0.0.0.0:0")];
+    let config = load(&flags(all), &Variables::default()).unwrap();
+    assert!(config.insecure.is_empty());
+    assert_eq!(config.tls.peer_ca.as_deref(), Some(Path::new("/c/ca.crt")));
+    let clients = [("tls_cert", "c"), ("tls_key", "k"), ("peer_listen", "0.0.0.0:0")];
+    let refused = load(&flags(clients), &Variables::default()).unwrap_err().to_string();
+    assert!(refused.starts_with("--peer-listen = \"0.0.0.0:0\""), "{refused}");
+    let meant = flags([("insecure", "true"), ("http_listen", "0.0.0.0:0")]);
+    assert_eq!(load(&meant, &Variables::default()).unwrap().insecure, ["http_listen"]);
 }
 
 fn owned((key, value): (&str, &str)) -> (String, String) {
@@ -163,6 +187,8 @@ fn a_bad_value_is_refused_with_where_it_was_said() {
     assert!(listen("http://127.0.0.1:1").contains("HOST:PORT"));
     assert!(listen("::1:1").contains("HOST:PORT"));
     assert!(listen("0.0.0.0:7400").contains("--insecure"));
+    assert!(flag_refused("tls_cert", "c").contains("--tls-key is missing"));
+    assert!(flag_refused("tls_peer_ca", "c").contains("--tls-peer-cert is missing"));
     assert!(flag_refused("memory_bytes", "1MB").contains("at least 64MB"));
     assert!(flag_refused("segment_bytes", "1KB").contains("64KB"));
     assert!(flag_refused("segment_age", "5").contains("a unit"));

@@ -53,6 +53,7 @@ impl Admin for AdminService {
             warnings: node.warnings(),
             nodes: cluster::node_rows(&node.cluster).into_iter().map(node_info).collect(),
             partitions_at_risk: node.cluster.partitions_at_risk(),
+            insecure: node.insecure.iter().map(|key| (*key).to_owned()).collect(),
         }))
     }
 

@@ -21,6 +21,9 @@ use bytes::Bytes;
 use tonic::Code;
 use tonic::transport::{Channel, Endpoint};
 
+use super::transport::Dialer;
+use crate::tls::ClientTls;
+
 pub use self::appender::{Ack, Appender, Batch};
 pub use self::cluster::{NodeChange, NodeInfo};
 pub use self::view::{Begin, Change, Changes, Found, Keys, Lookup};
@@ -56,6 +59,14 @@ pub enum ClientError {
     NoNode {
         /// Where one was looked for.
         addr: String,
+    },
+    /// Somebody listens there, and is not who was looked for or does not encrypt.
+    #[error("no encrypted connection to {addr}: {reason}")]
+    NotTrusted {
+        /// Where a node was looked for.
+        addr: String,
+        /// What was seen.
+        reason: String,
     },
     /// The connection ended in the middle of a call.
     #[error("the connection to the node at {addr} broke: {reason}")]
@@ -221,7 +232,9 @@ impl ClientError {
                 Retry::After(RECONNECT_AFTER)
             }
             ClientError::Refused { retry, .. } => *retry,
-            ClientError::BadAddress { .. } | ClientError::Garbled { .. } => Retry::Never,
+            ClientError::BadAddress { .. }
+            | ClientError::NotTrusted { .. }
+            | ClientError::Garbled { .. } => Retry::Never,
         }
     }
 }
@@ -229,6 +242,11 @@ impl ClientError {
 impl Client {
     /// Connects, or says that nobody is there.
     pub async fn connect(addr: &str) -> Result<Client, ClientError> {
+        Client::connect_with(addr, None).await
+    }
+
+    /// The same over an encrypted connection, where it says how.
+    pub async fn connect_with(addr: &str, tls: Option<ClientTls>) -> Result<Client, ClientError> {
         let bad = || ClientError::BadAddress { addr: addr.to_owned() };
         crate::config::split_addr(addr).map_err(|_| bad())?;
         let endpoint = Endpoint::from_shared(format!("http://{addr}")).map_err(|_| bad())?;
@@ -239,9 +257,17 @@ impl Client {
             .initial_connection_window_size(WINDOW_BYTES)
             .http2_keep_alive_interval(Duration::from_secs(10))
             .keep_alive_timeout(Duration::from_secs(20));
-        match endpoint.connect().await {
-            Ok(channel) => Ok(Client { addr: addr.to_owned(), channel }),
-            Err(_) => Err(ClientError::NoNode { addr: addr.to_owned() }),
+        let addr = addr.to_owned();
+        let Some(tls) = tls else {
+            let channel = endpoint.connect().await;
+            return match channel {
+                Ok(channel) => Ok(Client { addr, channel }),
+                Err(_) => Err(ClientError::NoNode { addr }),
+            };
+        };
+        match endpoint.connect_with_connector(Dialer::Command(tls)).await {
+            Ok(channel) => Ok(Client { addr, channel }),
+            Err(error) => Err(not_encrypted(addr, &error)),
         }
     }
 
@@ -387,6 +413,18 @@ fn error_from_wire(addr: &str, status: &tonic::Status) -> ClientError {
     let after = status.metadata().get("retry-after-ms").and_then(|value| value.to_str().ok());
     let after = after.and_then(|text| text.parse().ok()).map(Duration::from_millis);
     refused(status.code(), status.message(), after)
+}
+
+/// Nobody there, or somebody else.
+fn not_encrypted(addr: String, error: &tonic::transport::Error) -> ClientError {
+    let mut root: &(dyn std::error::Error + 'static) = error;
+    while let Some(deeper) = root.source() {
+        root = deeper;
+    }
+    match root.downcast_ref::<std::io::Error>().map(std::io::Error::kind) {
+        Some(std::io::ErrorKind::ConnectionRefused) => ClientError::NoNode { addr },
+        Some(_) | None => ClientError::NotTrusted { addr, reason: root.to_string() },
+    }
 }
 
 fn refused(code: Code, message: &str, after: Option<Duration>) -> ClientError {

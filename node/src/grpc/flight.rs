@@ -11,6 +11,7 @@ mod metadata;
 mod put;
 mod values;
 
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -114,10 +115,10 @@ impl FlightSql {
     }
 
     /// Runs a statement and sends its rows as they come.
-    async fn rows(&self, caller: Caller, statement: Statement) -> Result<Response<Rows>, Status> {
-        let told = self.told(&caller, &statement).await?;
+    async fn rows(&self, asker: Asker, statement: Statement) -> Result<Response<Rows>, Status> {
+        let told = self.told(&asker.caller, &statement).await?;
         let Statement { sql, parameters } = statement;
-        let asked = Asked { parameters, told, ..Asked::new(sql, Door::Flight, caller) };
+        let asked = Asked { parameters, told, ..Asked::new(sql, Door::Flight, asker) };
         let running = run::run(&self.node, asked).await.map_err(|error| run_status(&error))?;
         let batches = ReceiverStream::new(running.batches);
         let batches = batches.map_err(|error| FlightError::Tonic(Box::new(run_status(&error))));
@@ -125,9 +126,9 @@ impl FlightSql {
     }
 
     /// Runs a statement for what it changes; says how many rows that were.
-    async fn update(&self, caller: Caller, statement: Statement) -> Result<i64, Status> {
+    async fn update(&self, asker: Asker, statement: Statement) -> Result<i64, Status> {
         let Statement { sql, parameters } = statement;
-        let asked = Asked { parameters, ..Asked::new(sql, Door::Flight, caller) };
+        let asked = Asked { parameters, ..Asked::new(sql, Door::Flight, asker) };
         let running = run::run(&self.node, asked).await.map_err(|error| run_status(&error))?;
         let mut batches = ReceiverStream::new(running.batches);
         let mut row_count = 0;

@@ -12,6 +12,7 @@ pub mod peer;
 pub mod query;
 pub mod server;
 pub mod status;
+pub mod transport;
 pub mod view;
 
 use alluvium_query::access::Caller;

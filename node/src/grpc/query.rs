@@ -15,12 +15,13 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
+use super::transport::remote_of;
 use super::view::{self, ViewDoor};
 use super::{caller, convert, status};
 use crate::access::audit;
 use crate::bootstrap::Node;
 use crate::clock::Stopwatch;
-use crate::sql::run::{Door, TIMEOUT_MAX};
+use crate::sql::run::{Door, Place, RunError, TIMEOUT_MAX};
 
 /// A lookup may wait this long for its view unless its caller asks for less: one that takes longer
 /// waits for a view that has far to go.
@@ -58,22 +59,23 @@ impl Query for QueryService {
         &self,
         request: Request<proto::QueryRequest>,
     ) -> Result<Response<Parts>, Status> {
-        let caller = caller(&request);
+        let asker = asker(&request);
         let request = request.into_inner();
         let freshness = convert::freshness(request.freshness, &self.node.streams)?;
         let timeout = timeout(request.timeout_ms, TIMEOUT_MAX);
-        let place = self.node.statements.admit(&request.sql, Door::Grpc);
+        let place = self.node.statements.admit(&request.sql, Door::Grpc, client);
         let place = place.map_err(|full| Status::resource_exhausted(full.to_string()))?;
         let (parts, answer) = mpsc::channel(BATCHES_BUFFERED);
         let node = self.node.clone();
         // Queries have their own threads: a long one must not hold up appends.
         let run = async move {
             let watch = Stopwatch::start();
-            let running = run(&node, &caller, &request.sql, freshness, &parts, &watch);
+            let running = run(&node, &asker.caller, &request.sql, freshness, &parts, (&watch, &place));
             let ended = tokio::select! {
                 biased;
                 // The caller left: what is still running is dropped.
                 () = parts.closed() => Err(Status::cancelled("the caller left")),
+                () = place.stopped() => Err(Status::cancelled(RunError::Cancelled.to_string())),
                 ended = tokio::time::timeout(timeout, running) => ended.unwrap_or_else(|_| {
                     let waited = format!("the statement took longer than {timeout:?}");
                     Err(Status::deadline_exceeded(waited))
@@ -165,18 +167,20 @@ async fn run(
     sql: &str,
     freshness: alluvium_query::host::Freshness,
     parts: &mpsc::Sender<Result<proto::QueryResponse, Status>>,
-    watch: &Stopwatch,
+    (watch, place): (&Stopwatch, &Place),
 ) -> Result<(), Status> {
     let answer = node.engine(caller).run(sql, freshness).await;
     let tag = answer.as_ref().map(|answer| answer.tag.as_str());
     audit::statement(caller, Door::Grpc.name(), sql, tag);
     let answer = answer.map_err(|error| status::sql_status(&error))?;
     let Answer { schema, mut batches, as_of, tag } = answer;
+    place.answers();
     send(parts, Part::Schema(wire::encode_schema(&schema))).await?;
     let mut row_count = 0;
     while let Some(batch) = batches.next().await {
         let batch = batch.map_err(|error| status::sql_status(&error))?;
         row_count += batch.num_rows() as u64;
+        place.gave(batch.num_rows());
         for piece in wire::encode_batch_in_pieces(&batch, PIECE_BYTES) {
             send(parts, Part::Batch(piece)).await?;
         }

@@ -9,10 +9,8 @@ use alluvium_proto::v1::admin_server::AdminServer;
 use alluvium_proto::v1::ingest_server::IngestServer;
 use alluvium_proto::v1::query_server::QueryServer;
 use arrow_flight::flight_service_server::FlightServiceServer;
-use tokio::net::TcpListener;
 use tonic::service::Routes;
 use tonic::transport::Server;
-use tonic::transport::server::TcpIncoming;
 
 use super::admin::AdminService;
 use super::flight::FlightSql;
@@ -20,7 +18,9 @@ use super::front::Front;
 use super::ingest::IngestService;
 use super::peer::{PEER_MESSAGE_BYTES_MAX, PeerService, Standing};
 use super::query::QueryService;
+use super::transport::incoming;
 use crate::bootstrap::Node;
+use crate::tls::Gate;
 
 /// The largest message a client may send: a batch of the largest size and its frame.
 pub const CLIENT_MESSAGE_BYTES_MAX: usize = 16 << 20;
@@ -31,10 +31,10 @@ const STREAMS_PER_CONNECTION_MAX: u32 = 1_024;
 /// HTTP/2 windows: large enough that a stream of 1 MiB batches never waits for a window update.
 const WINDOW_BYTES: u32 = 8 << 20;
 
-/// Serves clients on `listener` until `stop` is done.
+/// Serves clients that come in at `gate` until `stop` is done.
 pub async fn serve_clients(
     node: Arc<Node>,
-    listener: TcpListener,
+    gate: Gate,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> Result<(), ServeError> {
     let (health, health_service) = tonic_health::server::health_reporter();
@@ -62,18 +62,18 @@ pub async fn serve_clients(
         .http2_keepalive_interval(Some(Duration::from_secs(20)))
         .http2_keepalive_timeout(Some(Duration::from_secs(10)))
         .serve_with_incoming_shutdown(
-            Front::new(gate, ingest, query, others),
-            incoming(listener),
+            Front::new(access, ingest, query, others),
+            incoming(gate),
             stop,
         )
         .await
         .map_err(|error| ServeError { reason: error.to_string() })
 }
 
-/// Serves other nodes on `listener` until `stop` is done.
+/// Serves other nodes that come in at `gate` until `stop` is done.
 pub async fn serve_peers(
     standing: Arc<Standing>,
-    listener: TcpListener,
+    gate: Gate,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> Result<(), ServeError> {
     let (_health, health_service) = tonic_health::server::health_reporter();
@@ -87,15 +87,9 @@ pub async fn serve_peers(
         .http2_keepalive_timeout(Some(Duration::from_secs(2)))
         .add_service(health_service)
         .add_service(peer)
-        .serve_with_incoming_shutdown(incoming(listener), stop)
+        .serve_with_incoming_shutdown(incoming(gate), stop)
         .await
         .map_err(|error| ServeError { reason: error.to_string() })
-}
-
-/// Answers go out at once: gathered, a short one would wait for the client's delayed
-/// acknowledgement.
-fn incoming(listener: TcpListener) -> TcpIncoming {
-    TcpIncoming::from(listener).with_nodelay(Some(true))
 }
 
 /// Why serving ended before it was asked to.

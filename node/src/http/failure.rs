@@ -6,6 +6,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
+use crate::grpc::view::DoorError;
 use crate::ingest::{AppendError, RETRY_AFTER};
 use crate::sql::errors;
 use crate::sql::producers::ProducerError;
@@ -43,6 +44,30 @@ impl Failure {
         let can_retry =
             matches!(status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS);
         Failure { place, can_retry, ..Failure::new(status, errors::sql_state(error), message) }
+    }
+
+    /// Why a view is not followed, or not any more.
+    pub fn of_door(condition: &str, error: DoorError) -> Failure {
+        let (status, code) = match &error {
+            DoorError::Unknown { .. } => (StatusCode::NOT_FOUND, "42P01"),
+            DoorError::NeedsSql { .. } => (StatusCode::BAD_REQUEST, "0A000"),
+            DoorError::Column { .. } => (StatusCode::BAD_REQUEST, "42703"),
+            DoorError::Invalid { .. } | DoorError::Keys(_) | DoorError::Computed { .. } => {
+                (StatusCode::BAD_REQUEST, "22023")
+            }
+            DoorError::Forgotten { .. } => (StatusCode::GONE, "55000"),
+            DoorError::Ended { .. } => (StatusCode::CONFLICT, "55000"),
+            DoorError::TooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "54000"),
+            DoorError::Condition(error) => {
+                return Failure::of_run(condition, &error.clone().into());
+            }
+            DoorError::Host(_) => (StatusCode::SERVICE_UNAVAILABLE, "57P03"),
+        };
+        match error {
+            // One place says what a host's errors are to a client.
+            DoorError::Host(error) => Failure::of_run("", &SqlError::from(error).into()),
+            error => Failure::new(status, code, error.to_string()),
+        }
     }
 
     /// Why events were not appended.

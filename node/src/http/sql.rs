@@ -2,6 +2,7 @@
 //!
 //! JSON is one document and so has a longest length; the other forms go out as the rows come.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
 use axum::Extension;
 use axum::body::{Body, Bytes};
-use axum::extract::State;
+use axum::extract::{Extension, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use futures::StreamExt;
@@ -25,6 +26,7 @@ use super::failure::Failure;
 use super::ipc::StreamEncoder;
 use crate::bootstrap::{Doors, Node};
 use crate::sql::run::{self, Asked, Door, RunError, Running, TIMEOUT_MAX};
+use crate::tls::identity::Caller;
 
 /// The longest JSON document. NDJSON, CSV and Arrow have no such limit.
 const DOCUMENT_BYTES_MAX: usize = 32 << 20;
@@ -87,7 +89,7 @@ pub const ARROW: &str = "application/vnd.apache.arrow.stream";
 /// Answers one statement.
 pub async fn sql(
     State(doors): State<Arc<Doors>>,
-    Extension(caller): Extension<Caller>,
+    Extension(asker): Extension<Asker>,
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Response, Failure> {
@@ -95,8 +97,8 @@ pub async fn sql(
     let form = Form::of(&headers)?;
     let question = question(&headers, &body)?;
     let sql = question.sql.clone();
-    let running =
-        ask(node, caller, question).await.map_err(|error| Failure::of_run(&sql, &error))?;
+    let running = ask(node, asker, question).await;
+    let running = running.map_err(|error| Failure::of_run(&sql, &error))?;
     match form {
         Form::Json => document(running, &sql).await,
         Form::NdJson | Form::Csv | Form::Arrow => Ok(stream(running, form)),
@@ -113,7 +115,7 @@ fn question(headers: &HeaderMap, body: &[u8]) -> Result<Question, Failure> {
     Ok(Question { sql: sql.to_owned(), parameters: Vec::new(), timeout_ms: 0 })
 }
 
-async fn ask(node: &Arc<Node>, caller: Caller, question: Question) -> Result<Running, RunError> {
+async fn ask(node: &Arc<Node>, asker: Asker, question: Question) -> Result<Running, RunError> {
     let Question { sql, parameters, timeout_ms } = question;
     let mut values = Vec::with_capacity(parameters.len());
     if !parameters.is_empty() {
@@ -131,7 +133,7 @@ async fn ask(node: &Arc<Node>, caller: Caller, question: Question) -> Result<Run
         0 => TIMEOUT_MAX,
         milliseconds => Duration::from_millis(milliseconds),
     };
-    let asked = Asked::new(sql, Door::Http, caller);
+    let asked = Asked::new(sql, Door::Http, asker);
     run::run(node, Asked { parameters: values, timeout, ..asked }).await
 }
 
@@ -175,7 +177,7 @@ async fn document(running: Running, sql: &str) -> Result<Response, Failure> {
     Ok(([(header::CONTENT_TYPE, Form::Json.content_type())], text).into_response())
 }
 
-fn column(field: &arrow::datatypes::Field) -> Value {
+pub fn column(field: &arrow::datatypes::Field) -> Value {
     let column_type = alluvium_views::columns::column_type_of_field(field);
     let name = column_type.map_or_else(|| field.data_type().to_string(), |known| known.to_string());
     json!({ "name": field.name(), "type": name })

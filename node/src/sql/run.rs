@@ -1,15 +1,20 @@
 //! Running a statement for a door: with a place among those that run, a deadline, and rows that
 //! come as they are taken.
 //!
+//! What runs is kept by number, with what it is doing, so that people see it in `system.queries`
+//! and can stop it with `KILL QUERY`, whichever door it came in by.
+//!
 //! Dropping the answer stops the statement. At most [`BATCHES_BUFFERED`] batches wait between the
 //! engine and a door, however slowly the rows are taken.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use alluvium_core::stream::Frontier;
+use alluvium_core::time::Time;
 use alluvium_query::access::{Caller, redacted};
 use alluvium_query::host::Freshness;
 use alluvium_query::{Answer, Parameter, SqlError};
@@ -17,11 +22,11 @@ use arrow::datatypes::{Field, Schema, SchemaRef};
 use arrow::record_batch::{RecordBatch, RecordBatchOptions};
 use futures::StreamExt;
 use parking_lot::Mutex;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 use crate::access::audit;
 use crate::bootstrap::Node;
-use crate::clock::Stopwatch;
+use crate::clock::{self, Stopwatch};
 
 /// A statement may run this long unless its caller asks for less.
 pub const TIMEOUT_MAX: Duration = Duration::from_secs(600);
@@ -65,19 +70,60 @@ impl Door {
 #[derive(Debug)]
 pub struct Statements {
     places: Arc<Semaphore>,
-    running: Mutex<BTreeMap<u64, Shown>>,
+    running: Mutex<BTreeMap<u64, Arc<Shown>>>,
     next_id: AtomicU64,
 }
 
+/// What a statement is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Doing {
+    /// It is planned, or waits for what it must see.
+    Planning,
+    /// Its columns are known; rows come as they are taken.
+    Answering,
+    /// It was asked to stop.
+    Stopping,
+}
+
+impl Doing {
+    /// As people read it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Doing::Planning => "planning",
+            Doing::Answering => "answering",
+            Doing::Stopping => "stopping",
+        }
+    }
+}
+
 /// A statement that runs.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Shown {
     /// Where it came from.
     pub door: Door,
+    /// From which address, where that is known.
+    pub client: Option<SocketAddr>,
     /// Its text, or the beginning of it.
     pub sql: String,
-    /// Since it was admitted.
+    /// When it was admitted.
+    pub since: Time,
+    /// Since then.
     pub watch: Stopwatch,
+    rows: AtomicU64,
+    doing: Mutex<Doing>,
+    stop: Notify,
+}
+
+impl Shown {
+    /// Rows the engine has given so far.
+    pub fn rows(&self) -> u64 {
+        self.rows.load(Ordering::Relaxed)
+    }
+
+    /// What it is doing.
+    pub fn doing(&self) -> Doing {
+        *self.doing.lock()
+    }
 }
 
 /// A statement's place among those that run.
@@ -85,7 +131,28 @@ pub struct Shown {
 pub struct Place {
     statements: Arc<Statements>,
     id: u64,
+    shown: Arc<Shown>,
     _permit: OwnedSemaphorePermit,
+}
+
+impl Place {
+    /// Ends when somebody asks for the statement to be stopped. For one waiter.
+    pub async fn stopped(&self) {
+        self.shown.stop.notified().await;
+    }
+
+    /// Its columns are known.
+    pub fn answers(&self) {
+        let mut doing = self.shown.doing.lock();
+        if *doing == Doing::Planning {
+            *doing = Doing::Answering;
+        }
+    }
+
+    /// So many rows more were given.
+    pub fn gave(&self, row_count: usize) {
+        self.shown.rows.fetch_add(row_count as u64, Ordering::Relaxed);
+    }
 }
 
 impl Drop for Place {
@@ -106,7 +173,12 @@ impl Default for Statements {
 
 impl Statements {
     /// Takes a place, or says that there is none.
-    pub fn admit(self: &Arc<Self>, sql: &str, door: Door) -> Result<Place, RunError> {
+    pub fn admit(
+        self: &Arc<Self>,
+        sql: &str,
+        door: Door,
+        client: Option<SocketAddr>,
+    ) -> Result<Place, RunError> {
         let permit = self.places.clone().try_acquire_owned().map_err(|_| RunError::Full)?;
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let sql = redacted(sql);
@@ -114,13 +186,33 @@ impl Statements {
         while !sql.is_char_boundary(end) {
             end -= 1;
         }
-        let shown = Shown { door, sql: sql[..end].to_owned(), watch: Stopwatch::start() };
-        self.running.lock().insert(id, shown);
-        Ok(Place { statements: self.clone(), id, _permit: permit })
+        let shown = Arc::new(Shown {
+            door,
+            client,
+            sql: sql[..end].to_owned(),
+            since: clock::now(),
+            watch: Stopwatch::start(),
+            rows: AtomicU64::new(0),
+            doing: Mutex::new(Doing::Planning),
+            stop: Notify::new(),
+        });
+        self.running.lock().insert(id, shown.clone());
+        Ok(Place { statements: self.clone(), id, shown, _permit: permit })
+    }
+
+    /// Asks a statement to stop; says whether it was there.
+    pub fn stop(&self, id: u64) -> bool {
+        let Some(shown) = self.running.lock().get(&id).cloned() else {
+            return false;
+        };
+        *shown.doing.lock() = Doing::Stopping;
+        // Kept for a statement that does not wait for it yet.
+        shown.stop.notify_one();
+        true
     }
 
     /// What runs now, the oldest first.
-    pub fn running(&self) -> Vec<(u64, Shown)> {
+    pub fn running(&self) -> Vec<(u64, Arc<Shown>)> {
         self.running.lock().iter().map(|(id, shown)| (*id, shown.clone())).collect()
     }
 }
@@ -161,7 +253,7 @@ pub struct Asked {
     /// Where it came from.
     pub door: Door,
     /// Who asks.
-    pub caller: Caller,
+    pub asker: Asker,
 }
 
 impl Asked {
@@ -174,7 +266,7 @@ impl Asked {
             timeout: TIMEOUT_MAX,
             told: None,
             door,
-            caller,
+            asker,
         }
     }
 }
@@ -203,7 +295,7 @@ type Parts = mpsc::Sender<Result<RecordBatch, RunError>>;
 
 /// Starts a statement; answers when its columns are known.
 pub async fn run(node: &Arc<Node>, asked: Asked) -> Result<Running, RunError> {
-    let place = node.statements.admit(&asked.sql, asked.door)?;
+    let place = node.statements.admit(&asked.sql, asked.door, asked.client)?;
     let (parts, batches) = mpsc::channel(BATCHES_BUFFERED);
     let (head, begun) = oneshot::channel();
     let running = node.clone();
@@ -212,11 +304,12 @@ pub async fn run(node: &Arc<Node>, asked: Asked) -> Result<Running, RunError> {
         let watch = Stopwatch::start();
         let mut head = Some(head);
         let timeout = asked.timeout.min(TIMEOUT_MAX);
-        let work = answer(&running, &asked, &mut head, &parts);
+        let work = answer(&running, &asked, &place, &mut head, &parts);
         let ended = tokio::select! {
             biased;
             // The caller left: what is still running is dropped.
             () = parts.closed() => Err(RunError::Cancelled),
+            () = place.stopped() => Err(RunError::Cancelled),
             ended = tokio::time::timeout(timeout, work) => {
                 ended.unwrap_or(Err(RunError::Deadline { after: timeout }))
             }
@@ -238,6 +331,7 @@ pub async fn run(node: &Arc<Node>, asked: Asked) -> Result<Running, RunError> {
 async fn answer(
     node: &Node,
     asked: &Asked,
+    place: &Place,
     head: &mut Option<oneshot::Sender<Result<Head, RunError>>>,
     parts: &Parts,
 ) -> Result<(), RunError> {
@@ -247,11 +341,13 @@ async fn answer(
     audit::statement(&asked.caller, asked.door.name(), &asked.sql, tag);
     let Answer { schema, mut batches, as_of, tag } = answer?;
     let schema = told(&schema, asked.told.as_ref())?;
+    place.answers();
     if let Some(head) = head.take() {
         let _ = head.send(Ok(Head { schema: schema.clone(), as_of, tag }));
     }
     while let Some(batch) = batches.next().await {
         let batch = as_told(batch?, &schema)?;
+        place.gave(batch.num_rows());
         parts.send(Ok(batch)).await.map_err(|_| RunError::Cancelled)?;
     }
     Ok(())

@@ -86,6 +86,11 @@ impl Caller {
         self.valid().is_some_and(|proof| proof.nodes.iter().any(|node| node == name))
     }
 
+    /// Whether its certificate names any node at all.
+    pub fn is_some_node(&self) -> bool {
+        self.valid().is_some_and(|proof| !proof.nodes.is_empty())
+    }
+
     /// Whether it showed a certificate that was revoked since.
     pub fn is_revoked(&self) -> bool {
         self.proof.as_ref().is_some_and(|proof| proof.is_revoked())
@@ -109,6 +114,7 @@ mod tests {
         assert!(caller.is_node("n1") && !caller.is_node("n2") && !caller.is_revoked());
         proof.revoke();
         assert!(caller.user().is_none() && !caller.is_node("n1") && caller.is_revoked());
-        assert!(Caller::new(remote, false, None).user().is_none());
+        let nobody = Caller::new(remote, false, None);
+        assert!(nobody.user().is_none() && !nobody.is_some_node());
     }
 }

@@ -6,3 +6,4 @@ mod ingest;
 mod node;
 mod sql;
 mod start;
+mod tls;

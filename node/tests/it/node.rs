@@ -97,6 +97,12 @@ impl Node {
         text(&output.stderr)
     }
 
+    /// Tells it to read its files again.
+    pub fn hang_up(&self) {
+        let pid = Pid::from_raw(i32::try_from(self.child.id()).expect("process ids fit"));
+        kill(pid, Signal::SIGHUP).expect("signal the node");
+    }
+
     /// Ends it as a power cut would end the process.
     pub fn kill(mut self) {
         self.child.kill().expect("kill the node");

@@ -12,6 +12,7 @@ mod clients;
 mod cluster;
 mod damage;
 mod disk;
+mod kill;
 mod producers;
 mod single;
 mod stop;

@@ -75,7 +75,8 @@ impl Statements {
             }
             Statement::Insert { .. }
             | Statement::CreateStream { .. }
-            | Statement::DropStream { .. } => DescribedRows::None,
+            | Statement::DropStream { .. }
+            | Statement::KillQuery { .. } => DescribedRows::None,
             Statement::Access(statement) if statement.has_rows() => DescribedRows::Some,
             Statement::Access(_) => DescribedRows::None,
             Statement::ShowStreams | Statement::Describe { .. } => DescribedRows::Some,
@@ -108,6 +109,7 @@ impl Statements {
             | Statement::DropStream { .. }
             | Statement::ShowStreams
             | Statement::Describe { .. }
+            | Statement::KillQuery { .. }
             | Statement::View(_)
             | Statement::Access(_) => {
                 return Err(SqlError::unsupported("only queries and INSERT have parameters"));

@@ -265,6 +265,13 @@ impl Statements {
             Statement::Describe { name } => self.describe(&name),
             Statement::View(statement) => Box::pin(self.about_view(statement)).await,
             Statement::Access(statement) => Box::pin(self.about_access(statement)).await,
+            Statement::KillQuery { id } => {
+                let rights = self.rights();
+                let is_operator = rights.on_cluster(Privilege::Operate).is_ok();
+                let of = Some(rights.caller()).filter(|_| !is_operator);
+                self.host.kill_query(&id, of)?;
+                Ok(Answer::done("KILL QUERY"))
+            }
         }
     }
 

@@ -189,9 +189,9 @@ impl From<HostError> for SqlError {
     fn from(error: HostError) -> SqlError {
         let reason = error.to_string();
         match error {
-            HostError::UnknownStream { .. } | HostError::UnknownView { .. } => {
-                SqlError::NotFound { reason }
-            }
+            HostError::UnknownStream { .. }
+            | HostError::UnknownView { .. }
+            | HostError::UnknownQuery { .. } => SqlError::NotFound { reason },
             HostError::StreamExists { .. } | HostError::NameTaken { .. } => {
                 SqlError::AlreadyExists { reason }
             }

@@ -1,5 +1,7 @@
 //! What the SQL engine asks of the node it runs in. Tests implement [`Host`] over plain vectors.
 
+mod rows;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,6 +14,8 @@ use alluvium_views::fold::Keys;
 use arrow::record_batch::RecordBatch;
 use async_trait::async_trait;
 
+pub use self::rows::{MoveRow, NodeRow, PartitionRow, ProducerRow, QueryRow, SegmentRow};
+use crate::access::Caller;
 use crate::access::host::RoleHost;
 
 /// The streams as the catalogue has them at one moment, by name.
@@ -138,6 +142,17 @@ pub trait Host: RoleHost + std::fmt::Debug + 'static {
     /// What `system.views` shows.
     async fn view_rows(&self) -> Result<Vec<ViewRow>, HostError> {
         Ok(Vec::new())
+    }
+
+    /// What `system.queries` shows: the queries that run on this node. A host without doors has
+    /// none.
+    fn queries(&self) -> Vec<QueryRow> {
+        Vec::new()
+    }
+
+    /// Stops a query that runs on this node.
+    fn kill_query(&self, id: &str) -> Result<(), HostError> {
+        Err(HostError::UnknownQuery { id: id.into() })
     }
 
     /// What `system.quarantine` shows.
@@ -344,6 +359,12 @@ pub enum HostError {
         /// Names of the views.
         dependants: Vec<String>,
     },
+    /// No such query runs here.
+    #[error("query \"{id}\" does not run on this node; system.queries lists those that do")]
+    UnknownQuery {
+        /// As asked.
+        id: String,
+    },
     /// The statement cannot be carried out as it stands.
     #[error("{reason}")]
     Invalid {
@@ -370,131 +391,4 @@ pub enum HostError {
         /// Which offset, and what there is.
         reason: String,
     },
-}
-
-/// A row of `system.partitions`.
-#[derive(Clone, Debug)]
-pub struct PartitionRow {
-    /// Stream name.
-    pub stream: String,
-    /// Its number.
-    pub partition: PartitionNumber,
-    /// Its Raft group.
-    pub group: u64,
-    /// The owner's node id.
-    pub owner: u64,
-    /// Raft term.
-    pub term: u64,
-    /// `serving`, `starting`, `on other nodes`, or `damaged: …`.
-    pub state: String,
-    /// The nodes that hold it.
-    pub replicas: Vec<u64>,
-    /// Log entries that the slowest replica lacks; known to the owner only.
-    pub lag: Option<u64>,
-    /// First kept offset.
-    pub start: Offset,
-    /// Offset after the last event.
-    pub end: Offset,
-    /// Offset after the last sealed event.
-    pub sealed_end: Offset,
-    /// Bytes of the events not sealed yet.
-    pub tail_bytes: u64,
-    /// Number of segments.
-    pub segment_count: u64,
-    /// Their size.
-    pub segment_bytes: u64,
-}
-
-/// A row of `system.nodes`.
-#[derive(Clone, Debug)]
-pub struct NodeRow {
-    /// Its id.
-    pub node: u64,
-    /// What people call it.
-    pub name: String,
-    /// `active`, `draining` or `leaving`.
-    pub state: String,
-    /// Whether it was heard of lately.
-    pub alive: bool,
-    /// Where clients reach it by gRPC.
-    pub client: String,
-    /// Where other nodes reach it.
-    pub peer: String,
-    /// Where it answers health checks.
-    pub http: String,
-    /// Where it speaks the PostgreSQL protocol.
-    pub pg: String,
-    /// Where it stands, such as `region=eu,zone=a`.
-    pub locality: String,
-    /// Partitions it holds.
-    pub replicas: u64,
-    /// Partitions it owns.
-    pub owned: u64,
-    /// Whether it leads the meta group.
-    pub leads_meta: bool,
-}
-
-/// A row of `system.moves`.
-#[derive(Clone, Debug)]
-pub struct MoveRow {
-    /// Stream name; empty for the meta group.
-    pub stream: String,
-    /// Its number there.
-    pub partition: PartitionNumber,
-    /// Its Raft group.
-    pub group: u64,
-    /// The nodes that hold it.
-    pub replicas: Vec<u64>,
-    /// The nodes that shall.
-    pub wanted: Vec<u64>,
-    /// The node that shall own it.
-    pub owner_wanted: u64,
-}
-
-/// A row of `system.producers`: one producer in one partition.
-#[derive(Clone, Debug)]
-pub struct ProducerRow {
-    /// Name.
-    pub producer: String,
-    /// Id.
-    pub producer_id: u64,
-    /// Stream name.
-    pub stream: String,
-    /// Partition.
-    pub partition: PartitionNumber,
-    /// Epoch.
-    pub epoch: u32,
-    /// Last sequence applied.
-    pub last_sequence: u64,
-    /// Position said with it.
-    pub position: u64,
-    /// When.
-    pub last_appended_at: Time,
-}
-
-/// A row of `system.segments`.
-#[derive(Clone, Debug)]
-pub struct SegmentRow {
-    /// Stream name.
-    pub stream: String,
-    /// Partition.
-    pub partition: PartitionNumber,
-    /// Segment id.
-    pub segment: u64,
-    /// Offsets `[first, end)`.
-    pub first: Offset,
-    /// See `first`.
-    pub end: Offset,
-    /// File size.
-    pub file_bytes: u64,
-    /// How often merged: 0 as cut.
-    pub level: u32,
-    /// Event times, where the stream has one.
-    pub event_time_min: Option<Time>,
-    /// See `event_time_min`.
-    pub event_time_max: Option<Time>,
-    /// When it was written.
-    pub created_at: Time,
-    /// File name.
-    pub file: String,
 }

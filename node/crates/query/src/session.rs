@@ -18,6 +18,7 @@ use datafusion::prelude::SessionConfig;
 use object_store::memory::InMemory;
 
 use crate::aggregates;
+use crate::breath::JoinsTakeBreath;
 use crate::catalog::{CATALOGUE, PUBLIC};
 use crate::distinct::CountDistinctInGroups;
 use crate::early::AggregateBeforeJoin;
@@ -116,11 +117,13 @@ fn logical_rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
 }
 
 /// The engine's rules with ours between them: projections are part of joins by then, and filters
-/// that a join makes for its inputs have not been handed down yet.
+/// that a join makes for its inputs have not been handed down yet. The last rule changes nothing
+/// but when a plan waits, and would hide joins from those before it.
 fn physical_rules() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
     let mut rules = PhysicalOptimizer::new().rules;
     let place = rules.iter().position(|rule| rule.name() == EnsureCooperative::new().name());
     rules.insert(place.expect("the engine has this rule"), Arc::new(AggregateBeforeJoin));
+    rules.push(Arc::new(JoinsTakeBreath));
     rules
 }
 

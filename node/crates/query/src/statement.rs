@@ -38,6 +38,8 @@ pub(crate) enum Statement {
     View(ViewStatement),
     /// What is said about roles.
     Access(AccessStatement),
+    /// `KILL QUERY 'id'`
+    KillQuery { id: String },
 }
 
 /// A statement that only reads.
@@ -112,6 +114,7 @@ fn parse_words(words: &[&str], tokens: Vec<TokenWithSpan>) -> Result<Statement, 
         ["SELECT" | "WITH" | "VALUES" | "FROM" | "TABLE", ..] | [] => parse_read(tokens, "SELECT"),
         ["EXPLAIN", ..] => parse_read(tokens, "EXPLAIN"),
         ["INSERT", ..] => parse_insert(tokens),
+        ["KILL", "QUERY", ..] => parse_kill(&tokens),
         _ => Err(refusal(words)),
     }
 }
@@ -316,11 +319,25 @@ fn parse_insert(tokens: Vec<TokenWithSpan>) -> Result<Statement, SqlError> {
     Ok(Statement::Insert { insert: Box::new(insert), names_hidden })
 }
 
+/// Reads `KILL QUERY 'id'`; the tokens hold no whitespace.
+fn parse_kill(tokens: &[TokenWithSpan]) -> Result<Statement, SqlError> {
+    match tokens {
+        [_, _, TokenWithSpan { token: Token::SingleQuotedString(id), .. }] => {
+            Ok(Statement::KillQuery { id: id.clone() })
+        }
+        _ => Err(SqlError::syntax(
+            "KILL QUERY takes the id of a query in quotes, as system.queries shows it: KILL QUERY \
+             '1-42'",
+        )),
+    }
+}
+
 const STATEMENTS: &str = "statements are SELECT, WITH, VALUES, EXPLAIN, INSERT, CREATE STREAM, DROP \
                           STREAM, CREATE [MATERIALIZED] VIEW, DROP [MATERIALIZED] VIEW, SHOW \
                           STREAMS, SHOW VIEWS, SHOW COLUMNS, DESCRIBE, EXPLAIN VIEW, AUDIT VIEW, \
-                          REBUILD VIEW, RESUME VIEW, CANCEL VIEW, CREATE, ALTER and DROP USER, ROLE \
-                          and POLICY, GRANT, REVOKE, SHOW USERS, SHOW ROLES and SHOW GRANTS";
+                          REBUILD VIEW, RESUME VIEW, CANCEL VIEW, KILL QUERY, CREATE, ALTER and DROP \
+                          USER, ROLE and POLICY, GRANT, REVOKE, SHOW USERS, SHOW ROLES and SHOW \
+                          GRANTS";
 
 /// Why a statement is refused, by how it begins.
 fn refusal(words: &[&str]) -> SqlError {
@@ -347,6 +364,9 @@ fn refusal(words: &[&str]) -> SqlError {
         }
         ["BEGIN" | "START" | "COMMIT" | "ROLLBACK" | "END" | "SAVEPOINT", ..] => {
             format!("{first} is not supported: each statement stands for itself")
+        }
+        ["KILL", ..] => {
+            "KILL takes QUERY and the id that system.queries shows: KILL QUERY '1-42'".into()
         }
         ["EXPLAIN", ..] => {
             "EXPLAIN takes a query: SELECT, WITH or VALUES; or VIEW and a name".into()

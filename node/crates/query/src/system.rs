@@ -17,13 +17,13 @@ use crate::create::retention_text;
 use crate::cut::{to_i32, to_i64};
 use crate::error::SqlError;
 use crate::host::{
-    Catalogue, Host, MoveRow, NodeRow, PartitionRow, ProducerRow, QuarantineRow, SegmentRow,
-    ViewCatalogue, ViewRow,
+    Catalogue, Host, MoveRow, NodeRow, PartitionRow, ProducerRow, QuarantineRow, QueryRow,
+    SegmentRow, ViewCatalogue, ViewRow,
 };
 use crate::nearest;
 
 /// The tables of schema `system`.
-pub(crate) const TABLES: [&str; 11] = [
+pub(crate) const TABLES: [&str; 12] = [
     "grants",
     "moves",
     "nodes",
@@ -31,6 +31,7 @@ pub(crate) const TABLES: [&str; 11] = [
     "policies",
     "producers",
     "quarantine",
+    "queries",
     "segments",
     "streams",
     "users",
@@ -70,6 +71,11 @@ pub(crate) async fn table(
             let rows = host.quarantine_rows().await?;
             quarantine(&kept(rows, |row| rights.sees_all(&row.stream)))
         }
+        // Texts of statements hold data.
+        "queries" => {
+            let shows_all = operates().is_ok();
+            queries(&kept(host.queries(), |row| shows_all || row.caller == *rights.caller()))
+        }
         "users" => access::users(rights, false),
         "grants" => access::grants(rights, catalogue, &host.views()),
         "policies" => access::policies(rights),
@@ -94,6 +100,7 @@ pub(crate) fn empty_table(name: &str) -> Result<RecordBatch, SqlError> {
         "segments" => segments(&[]),
         "views" => views(&[]),
         "quarantine" => quarantine(&[]),
+        "queries" => queries(&[]),
         "users" => access::users(&nobody(), false),
         "grants" => access::grants(&nobody(), &Catalogue::default(), &ViewCatalogue::default()),
         "policies" => access::policies(&nobody()),
@@ -284,6 +291,21 @@ fn quarantine(rows: &[QuarantineRow]) -> Result<RecordBatch, SqlError> {
         .add("offset", big(rows.iter().map(|row| to_i64(row.offset))))
         .add("reason", text(rows.iter().map(|row| row.reason.clone())))
         .add("event", text(rows.iter().map(|row| row.event.clone())))
+        .build()
+}
+
+fn queries(rows: &[QueryRow]) -> Result<RecordBatch, SqlError> {
+    let words = |field: fn(&QueryRow) -> &String| text(rows.iter().map(|row| field(row).clone()));
+    let elapsed = |row: &QueryRow| i64::try_from(row.elapsed.as_millis()).unwrap_or(i64::MAX);
+    Rows::default()
+        .add("id", words(|row| &row.id))
+        .add("door", words(|row| &row.door))
+        .add("client", maybe_text(rows.iter().map(|row| row.client.clone())))
+        .add("state", words(|row| &row.state))
+        .add("started_at", time(rows.iter().map(|row| Some(row.started_at))))
+        .add("elapsed_ms", big(rows.iter().map(elapsed)))
+        .add("rows", big(rows.iter().map(|row| signed(row.rows))))
+        .add("statement", words(|row| &row.statement))
         .build()
 }
 

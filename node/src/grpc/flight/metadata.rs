@@ -25,7 +25,7 @@ use tonic::metadata::{Ascii, MetadataValue};
 use tonic::{Request, Response, Status, Streaming};
 
 use super::{FlightSql, Rows, Statement, flight_info, internal, one_batch, run_status};
-use crate::grpc::caller;
+use crate::grpc::{asker, caller};
 use crate::sql::run::{self, Asked, Door};
 
 const CATALOGUE: &str = "alluvium";
@@ -216,7 +216,7 @@ impl FlightSqlService for FlightSql {
         ticket: TicketStatementQuery,
         request: Request<Ticket>,
     ) -> Result<Response<<Self as FlightService>::DoGetStream>, Status> {
-        self.rows(caller(&request), Statement::from_handle(&ticket.statement_handle)?).await
+        self.rows(asker(&request), Statement::from_handle(&ticket.statement_handle)?).await
     }
 
     async fn do_get_prepared_statement(
@@ -224,7 +224,7 @@ impl FlightSqlService for FlightSql {
         query: CommandPreparedStatementQuery,
         request: Request<Ticket>,
     ) -> Result<Response<<Self as FlightService>::DoGetStream>, Status> {
-        self.rows(caller(&request), Statement::from_handle(&query.prepared_statement_handle)?).await
+        self.rows(asker(&request), Statement::from_handle(&query.prepared_statement_handle)?).await
     }
 
     async fn do_get_catalogs(
@@ -286,8 +286,8 @@ impl FlightSqlService for FlightSql {
         command: CommandStatementUpdate,
         request: Request<PeekableFlightDataStream>,
     ) -> Result<i64, Status> {
-        self.update(caller(&request), Statement { sql: command.query, parameters: Vec::new() })
-            .await
+        let statement = Statement { sql: command.query, parameters: Vec::new() };
+        self.update(asker(&request), statement).await
     }
 
     async fn do_put_statement_ingest(
@@ -321,14 +321,15 @@ impl FlightSqlService for FlightSql {
     ) -> Result<i64, Status> {
         let caller = caller(&request);
         let statement = Statement::from_handle(&query.prepared_statement_handle)?;
+        let client = remote_of(&request);
         let rows = self.values(&statement.sql, request.into_inner()).await?;
         if rows.is_empty() {
-            return self.update(caller, statement).await;
+            return self.update(asker, statement).await;
         }
         let mut count = 0;
         for parameters in rows {
             let statement = Statement { sql: statement.sql.clone(), parameters };
-            count += self.update(caller.clone(), statement).await?;
+            count += self.update(asker.clone(), statement).await?;
         }
         Ok(count)
     }

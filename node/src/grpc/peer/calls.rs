@@ -25,7 +25,9 @@ use tonic::transport::{Channel, Endpoint};
 use super::convert::{self, Fetched, Greeting, Joining, Welcome};
 use super::scan::{self, RemoteRows};
 use crate::cluster::Cluster;
+use crate::grpc::transport::Dialer;
 use crate::ingest::AppendError;
+use crate::tls::Tls;
 
 /// The largest message between nodes: a batch of the largest size, its entry and its frame.
 pub const PEER_MESSAGE_BYTES_MAX: usize = 32 << 20;
@@ -49,6 +51,9 @@ pub(super) enum Route {
     Link,
     Calls,
 }
+
+/// An address, the name of the node that must be there, and what for.
+type Way = (String, Option<String>, Route);
 
 /// Why a node gave no answer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -117,13 +122,14 @@ pub struct PartAnswers(Streaming<proto::PartResponse>);
 pub struct Peers {
     cluster: Arc<Cluster>,
     io: Handle,
-    channels: Mutex<BTreeMap<(String, Route), Channel>>,
+    tls: Arc<Tls>,
+    channels: Mutex<BTreeMap<Way, Channel>>,
 }
 
 impl Peers {
     /// Over what the cluster knows; connections live on the runtime given.
-    pub fn new(cluster: Arc<Cluster>, io: Handle) -> Peers {
-        Peers { cluster, io, channels: Mutex::default() }
+    pub fn new(cluster: Arc<Cluster>, io: Handle, tls: Arc<Tls>) -> Peers {
+        Peers { cluster, io, tls, channels: Mutex::default() }
     }
 
     /// Where calls run.
@@ -136,13 +142,19 @@ impl Peers {
         &self.cluster
     }
 
-    fn channel(&self, addr: &str, route: Route) -> Result<Channel, PeerError> {
+    fn channel(
+        &self,
+        addr: String,
+        name: Option<String>,
+        route: Route,
+    ) -> Result<Channel, PeerError> {
         let mut channels = self.channels.lock();
-        if let Some(channel) = channels.get(&(addr.to_owned(), route)) {
+        let key = (addr, name, route);
+        if let Some(channel) = channels.get(&key) {
             return Ok(channel.clone());
         }
-        let channel = connect(addr, &self.io)?;
-        channels.insert((addr.to_owned(), route), channel.clone());
+        let channel = connect(&self.tls, &key.0, key.1.clone(), &self.io)?;
+        channels.insert(key, channel.clone());
         Ok(channel)
     }
 
@@ -152,7 +164,9 @@ impl Peers {
         route: Route,
     ) -> Result<PeerClient<Channel>, PeerError> {
         let addr = self.cluster.peer_addr(node).ok_or(PeerError::Unknown { node })?;
-        Ok(client(self.channel(&addr, route)?))
+        // A node that this one has not heard of yet proves no more than that it is one.
+        let name = self.cluster.known().members.get(&node).map(|member| member.name.clone());
+        Ok(client(self.channel(addr, name, route)?))
     }
 
     pub(super) fn addressed(&self, to: NodeId) -> proto::Addressed {
@@ -350,15 +364,25 @@ impl PartAnswers {
 }
 
 /// Asks whoever listens at an address who it is.
-pub(crate) async fn hello(io: &Handle, addr: &str, seed_hash: u64) -> Result<Greeting, PeerError> {
-    let mut client = client(connect(addr, io)?);
+pub(crate) async fn hello(
+    tls: &Arc<Tls>,
+    io: &Handle,
+    addr: &str,
+    seed_hash: u64,
+) -> Result<Greeting, PeerError> {
+    let mut client = client(connect(tls, addr, None, io)?);
     let answer = in_time(addr, client.hello(proto::HelloRequest { seed_hash })).await?;
     Ok(convert::greeting(answer))
 }
 
 /// Asks whoever listens at an address for an identity.
-pub(crate) async fn join(io: &Handle, addr: &str, joining: &Joining) -> Result<Welcome, PeerError> {
-    let mut client = client(connect(addr, io)?);
+pub(crate) async fn join(
+    tls: &Arc<Tls>,
+    io: &Handle,
+    addr: &str,
+    joining: &Joining,
+) -> Result<Welcome, PeerError> {
+    let mut client = client(connect(tls, addr, None, io)?);
     let answer = in_time(addr, client.join(convert::join_request(joining))).await?;
     convert::welcome(addr, answer)
 }
@@ -369,7 +393,12 @@ fn client(channel: Channel) -> PeerClient<Channel> {
         .max_encoding_message_size(PEER_MESSAGE_BYTES_MAX)
 }
 
-fn connect(addr: &str, io: &Handle) -> Result<Channel, PeerError> {
+fn connect(
+    tls: &Arc<Tls>,
+    addr: &str,
+    name: Option<String>,
+    io: &Handle,
+) -> Result<Channel, PeerError> {
     let endpoint = Endpoint::from_shared(format!("http://{addr}"));
     let endpoint = endpoint.map_err(|error| PeerError::Unreachable {
         peer: addr.to_owned(),
@@ -386,7 +415,7 @@ fn connect(addr: &str, io: &Handle) -> Result<Channel, PeerError> {
         .initial_connection_window_size(16 << 20);
     // The connection's own task runs where it was made.
     let _on_io = io.enter();
-    Ok(endpoint.connect_lazy())
+    Ok(endpoint.connect_with_connector_lazy(Dialer::Peer(tls.clone(), name)))
 }
 
 pub(super) async fn in_time<T>(

@@ -22,8 +22,10 @@ use crate::actors::meta::{ChangeError, MetaHandle};
 use crate::actors::partition::{Append, Origin};
 use crate::clock;
 use crate::cluster::Cluster;
+use crate::grpc::transport::caller;
 use crate::ingest::AppendError;
 use crate::streams::Streams;
+use crate::tls::identity::Caller;
 use crate::views::Views;
 
 /// Parts of one stream that may wait for their answer.
@@ -77,7 +79,11 @@ impl PeerService {
         door.ok_or_else(|| Status::unavailable("this node does not belong to a cluster yet"))
     }
 
-    fn addressed(&self, to: Option<&proto::Addressed>) -> Result<&PeerDoor, Status> {
+    fn addressed(
+        &self,
+        to: Option<&proto::Addressed>,
+        caller: Option<&Caller>,
+    ) -> Result<&PeerDoor, Status> {
         let door = self.door()?;
         let Some(to) = to else {
             return Err(Status::invalid_argument("the message is not addressed"));
@@ -96,6 +102,7 @@ impl PeerService {
                 to.to
             )));
         }
+        check_certificate(&door.cluster, NodeId(to.from), caller)?;
         Ok(door)
     }
 }
@@ -106,6 +113,23 @@ fn check_sender(cluster: &Cluster, from: NodeId) -> Result<(), Status> {
     let removed = cluster.known().members.contains_key(&from) && !cluster.is_member(from);
     if removed || from == cluster.me() {
         return Err(Status::permission_denied(format!("node {from} is no member")));
+    }
+    Ok(())
+}
+
+/// Where nodes prove who they are, a message must come from the node that it says it comes from. Of
+/// one that this node has not heard of yet, nothing is known but that it is a node.
+fn check_certificate(
+    cluster: &Cluster,
+    from: NodeId,
+    caller: Option<&Caller>,
+) -> Result<(), Status> {
+    let Some(caller) = caller.filter(|caller| caller.is_encrypted) else { return Ok(()) };
+    let known = cluster.known();
+    let name = known.members.get(&from).map(|member| member.name.as_str());
+    if caller.is_revoked() || name.is_some_and(|name| !caller.is_node(name)) {
+        let reason = format!("the certificate of the connection is not that of node {from}");
+        return Err(Status::permission_denied(reason));
     }
     Ok(())
 }
@@ -135,7 +159,12 @@ impl Peer for PeerService {
     ) -> Result<Response<proto::JoinResponse>, Status> {
         use proto::join_response::Answer;
         let door = self.door()?;
+        let caller = caller(&request).filter(|caller| caller.is_encrypted);
         let joining = convert::joining(request.into_inner())?;
+        if caller.is_some_and(|caller| !caller.is_node(&joining.name)) {
+            let reason = format!("the certificate is not that of a node named {}", joining.name);
+            return Err(Status::failed_precondition(reason));
+        }
         let command = MetaCommand::Join {
             token: joining.token,
             name: joining.name,
@@ -166,9 +195,10 @@ impl Peer for PeerService {
         &self,
         request: Request<Streaming<proto::EnvelopeBatch>>,
     ) -> Result<Response<proto::Delivered>, Status> {
+        let caller = caller(&request);
         let mut batches = request.into_inner();
         while let Some(batch) = batches.message().await? {
-            let door = self.addressed(batch.to.as_ref())?;
+            let door = self.addressed(batch.to.as_ref(), caller.as_ref())?;
             let from = NodeId(batch.to.as_ref().map_or(0, |to| to.from));
             check_sender(&door.cluster, from)?;
             door.cluster.heard_from(from, &batch.from_addr);
@@ -189,8 +219,9 @@ impl Peer for PeerService {
         &self,
         request: Request<proto::ChangeRequest>,
     ) -> Result<Response<proto::ChangeResponse>, Status> {
+        let caller = caller(&request);
         let request = request.into_inner();
-        let door = self.addressed(request.to.as_ref())?;
+        let door = self.addressed(request.to.as_ref(), caller.as_ref())?;
         check_sender(&door.cluster, NodeId(request.to.as_ref().map_or(0, |to| to.from)))?;
         let command = MetaCommand::decode(&request.command)
             .map_err(|error| Status::invalid_argument(error.to_string()))?;
@@ -203,7 +234,8 @@ impl Peer for PeerService {
         request: Request<proto::CatalogueIndexRequest>,
     ) -> Result<Response<proto::CatalogueIndexResponse>, Status> {
         use proto::catalogue_index_response::Answer;
-        let door = self.addressed(request.get_ref().to.as_ref())?;
+        let caller = caller(&request);
+        let door = self.addressed(request.get_ref().to.as_ref(), caller.as_ref())?;
         let answer = match door.meta.index_here().await {
             Ok(index) => Answer::Index(index.0),
             Err(ChangeError::NotLeader { leader }) => Answer::NotLeader(convert::elsewhere(leader)),
@@ -220,7 +252,8 @@ impl Peer for PeerService {
     ) -> Result<Response<Self::AppendStream>, Status> {
         self.door()?;
         let (started, waiting) = mpsc::channel(PARTS_WAITING_MAX);
-        tokio::spawn(take_parts(self.clone(), request.into_inner(), started));
+        let caller = caller(&request);
+        tokio::spawn(take_parts(self.clone(), caller, request.into_inner(), started));
         let answers = futures::StreamExt::then(ReceiverStream::new(waiting), answer_part);
         Ok(Response::new(Box::pin(answers)))
     }
@@ -229,8 +262,9 @@ impl Peer for PeerService {
         &self,
         request: Request<proto::FrontierRequest>,
     ) -> Result<Response<proto::FrontierResponse>, Status> {
+        let caller = caller(&request);
         let request = request.into_inner();
-        let door = self.addressed(request.to.as_ref())?;
+        let door = self.addressed(request.to.as_ref(), caller.as_ref())?;
         let frontiers = request.groups.into_iter().map(|group| async move {
             match door.streams.partition(GroupId(group)) {
                 Some(partition) => partition.read_here().await.map(|view| view.end),
@@ -251,8 +285,9 @@ impl Peer for PeerService {
         &self,
         request: Request<proto::ScanRequest>,
     ) -> Result<Response<Self::ScanStream>, Status> {
+        let caller = caller(&request);
         let request = request.into_inner();
-        let door = self.addressed(request.to.as_ref())?;
+        let door = self.addressed(request.to.as_ref(), caller.as_ref())?;
         let Some(partition) = door.streams.partition(GroupId(request.group)) else {
             return Err(Status::unavailable("the partition is not known here"));
         };
@@ -269,8 +304,9 @@ impl Peer for PeerService {
         &self,
         request: Request<proto::ReadViewRequest>,
     ) -> Result<Response<Self::ReadViewStream>, Status> {
+        let caller = caller(&request);
         let request = request.into_inner();
-        let door = self.addressed(request.to.as_ref())?;
+        let door = self.addressed(request.to.as_ref(), caller.as_ref())?;
         let parts = views::send(&door.streams, &door.views, request).await?;
         Ok(Response::new(Box::pin(ReceiverStream::new(parts))))
     }
@@ -279,8 +315,9 @@ impl Peer for PeerService {
         &self,
         request: Request<proto::FenceRequest>,
     ) -> Result<Response<proto::FenceResponse>, Status> {
+        let caller = caller(&request);
         let request = request.into_inner();
-        let door = self.addressed(request.to.as_ref())?;
+        let door = self.addressed(request.to.as_ref(), caller.as_ref())?;
         let Some(partition) = door.streams.partition(GroupId(request.group)) else {
             let answer = proto::fence_response::Answer::NotOwner(convert::elsewhere(None));
             return Ok(Response::new(proto::FenceResponse { answer: Some(answer) }));
@@ -294,8 +331,9 @@ impl Peer for PeerService {
         &self,
         request: Request<proto::HeartbeatRequest>,
     ) -> Result<Response<proto::HeartbeatResponse>, Status> {
+        let caller = caller(&request);
         let request = request.into_inner();
-        let door = self.addressed(request.to.as_ref())?;
+        let door = self.addressed(request.to.as_ref(), caller.as_ref())?;
         let from = NodeId(request.to.as_ref().map_or(0, |to| to.from));
         check_sender(&door.cluster, from)?;
         let heard = door.meta.heard_of(from, convert::report(&request));
@@ -306,8 +344,9 @@ impl Peer for PeerService {
         &self,
         request: Request<proto::LetGoRequest>,
     ) -> Result<Response<proto::LetGoResponse>, Status> {
+        let caller = caller(&request);
         let request = request.into_inner();
-        let door = self.addressed(request.to.as_ref())?;
+        let door = self.addressed(request.to.as_ref(), caller.as_ref())?;
         let asker = NodeId(request.to.as_ref().map_or(0, |to| to.from));
         check_sender(&door.cluster, asker)?;
         let may_go = match door.streams.partition(GroupId(request.group)) {
@@ -322,8 +361,9 @@ impl Peer for PeerService {
         request: Request<proto::OpenSnapshotRequest>,
     ) -> Result<Response<proto::OpenSnapshotResponse>, Status> {
         use proto::open_snapshot_response::Answer;
+        let caller = caller(&request);
         let request = request.into_inner();
-        let door = self.addressed(request.to.as_ref())?;
+        let door = self.addressed(request.to.as_ref(), caller.as_ref())?;
         let answer = match door.snapshots.open(GroupId(request.group)).await {
             Ok(snapshot) => Answer::Snapshot(snapshot),
             Err(reason) => Answer::Refused(reason),
@@ -337,8 +377,9 @@ impl Peer for PeerService {
         &self,
         request: Request<proto::ReadSnapshotRequest>,
     ) -> Result<Response<Self::ReadSnapshotStream>, Status> {
+        let caller = caller(&request);
         let request = request.into_inner();
-        let door = self.addressed(request.to.as_ref())?;
+        let door = self.addressed(request.to.as_ref(), caller.as_ref())?;
         let segment = SegmentId(request.segment);
         let chunks = door.snapshots.read(request.snapshot, segment, request.offset)?;
         Ok(Response::new(Box::pin(ReceiverStream::new(chunks))))
@@ -350,6 +391,7 @@ type Started = oneshot::Receiver<Result<alluvium_core::partition::PartOutcome, A
 
 async fn take_parts(
     service: PeerService,
+    caller: Option<Caller>,
     mut requests: Streaming<proto::PartRequest>,
     started: mpsc::Sender<Started>,
 ) {
@@ -361,7 +403,7 @@ async fn take_parts(
         let units = u32::try_from(units).expect("the budget fits");
         let Ok(permit) = budget.clone().acquire_many_owned(units).await else { return };
         let (reply, answer) = oneshot::channel();
-        if let Err((reply, error)) = hand_over(&service, request, permit, reply) {
+        if let Err((reply, error)) = hand_over(&service, caller.as_ref(), request, permit, reply) {
             // Its reader waits on the other end of this very channel.
             let _ = reply.send(Err(error));
         }
@@ -373,12 +415,13 @@ type Reply = oneshot::Sender<Result<alluvium_core::partition::PartOutcome, Appen
 
 fn hand_over(
     service: &PeerService,
+    caller: Option<&Caller>,
     request: proto::PartRequest,
     permit: OwnedSemaphorePermit,
     reply: Reply,
 ) -> Result<(), (Reply, AppendError)> {
     let refused = |reason: String| AppendError::Refused { reason };
-    let door = match service.addressed(request.to.as_ref()) {
+    let door = match service.addressed(request.to.as_ref(), caller) {
         Ok(door) => door,
         Err(status) => return Err((reply, refused(status.message().to_owned()))),
     };

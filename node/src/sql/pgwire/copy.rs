@@ -21,15 +21,25 @@ impl Session {
             copy = caught_up.and_then(|()| engine.copy_in(sql));
         }
         let copy = copy.map_err(|error| self.fault(sql, &RunError::from(error)))?;
-        let place = self.node.statements.admit(sql, Door::Postgres);
-        let _place = place.map_err(|error| self.fault(sql, &error))?;
+        let place =
+            self.node.statements.admit(sql, Door::Postgres, Some(self.wire.caller().remote));
+        let place = place.map_err(|error| self.fault(sql, &error))?;
         self.wire.out.copy_in(copy.column_count(), copy.is_binary());
         self.wire.flush().await?;
         let stream = copy.stream().clone();
         let mut rows = CopyRows::new(copy);
         let mut count = 0;
         loop {
-            let Some(message) = self.wire.next().await? else {
+            let message = tokio::select! {
+                biased;
+                () = place.stopped() => {
+                    let mut fault = self.fault(sql, &RunError::Cancelled);
+                    fault.message.push_str(&stands(count));
+                    return Err(fault.into());
+                }
+                message = self.wire.next() => message?,
+            };
+            let Some(message) = message else {
                 return Err(std::io::Error::from(std::io::ErrorKind::UnexpectedEof).into());
             };
             let (batches, is_over) = match message {

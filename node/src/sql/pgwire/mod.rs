@@ -6,7 +6,8 @@
 //! rows. Everything about streams goes to the engine through [`crate::sql::run`].
 //!
 //! Transactions are accepted and mean nothing, which a notice says: each statement stands for
-//! itself. Where callers have to say who they are, `login` makes them prove it.
+//! itself. Where callers have to say who they are, `login` makes them prove it. Where the node has a
+//! certificate, connections are encrypted, or refused.
 //!
 //! Written here rather than taken from a library: those there are bring features of the engine's
 //! own dependencies that nothing else needs, and a catalogue with writes, files and no limits.
@@ -28,7 +29,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 
 use self::message::Fault;
@@ -38,6 +38,7 @@ use self::wire::Wire;
 use crate::access::Origin;
 use crate::bootstrap::Doors;
 use crate::clock;
+use crate::tls::{Conn, Door, Gate};
 
 /// Connections of one node: each costs a task and some tens of kilobytes.
 pub const CONNECTIONS_MAX: usize = 500;
@@ -67,10 +68,10 @@ impl Keys {
     }
 }
 
-/// Serves clients on `listener` until `stop` is done.
+/// Serves clients that come in at `gate` until `stop` is done.
 pub async fn serve(
     doors: Arc<Doors>,
-    listener: TcpListener,
+    mut gate: Gate,
     stop: impl Future<Output = ()>,
 ) -> io::Result<()> {
     let keys = Arc::new(Keys::default());
@@ -84,9 +85,9 @@ pub async fn serve(
                 stopping.send_replace(true);
                 return Ok(());
             }
-            accepted = listener.accept() => {
-                // A connection that failed before it was accepted concerns nobody else.
-                let Ok((stream, remote)) = accepted else { continue };
+            accepted = gate.accept() => {
+                // The runtime is being shut down.
+                let Some(conn) = accepted else { return Ok(()) };
                 let place = places.clone().try_acquire_owned().ok();
                 let client = Client {
                     doors: doors.clone(),
@@ -95,7 +96,7 @@ pub async fn serve(
                     origin: Origin::plain(Some(remote)),
                     place,
                 };
-                let served = client.serve(stream);
+                let served = client.serve(conn);
                 match doors.node() {
                     // Rows are written where statements run, not where appends come in.
                     Some(node) => drop(node.query_runtime.spawn(served)),
@@ -118,14 +119,13 @@ struct Client {
 
 impl Client {
     /// A connection that breaks has nobody left to be told.
-    async fn serve(self, stream: TcpStream) {
-        let _ = stream.set_nodelay(true);
-        let mut wire = Wire::new(stream);
-        let begun = tokio::time::timeout(STARTUP_MAX, startup::begin(&mut wire)).await;
-        match begun {
-            Ok(Ok(Begun::Session(asked))) => {
-                let _ = self.session(wire, asked).await;
+    async fn serve(self, conn: Conn) {
+        let begun = startup::begin(Wire::new(conn), self.doors.tls());
+        match tokio::time::timeout(STARTUP_MAX, begun).await {
+            Ok(Ok(Begun::Session(wire, asked))) => {
+                let _ = self.session(*wire, asked).await;
             }
+            // Clients ask to cancel in the clear whatever they do else; the key is secret.
             Ok(Ok(Begun::Cancel(key))) => self.keys.cancel(key),
             Ok(Ok(Begun::Left) | Err(_)) | Err(_) => {}
         }
@@ -137,6 +137,11 @@ impl Client {
                 "53300",
                 format!("there are {CONNECTIONS_MAX} connections already, as many as are taken"),
             ),
+            (_, Some(_)) if !wire.is_encrypted() && self.doors.tls().encrypts(Door::Postgres) => {
+                let reason = "this node takes encrypted connections only: say sslmode=require, \
+                              or verify-full with sslrootcert";
+                Fault::fatal("28000", reason)
+            }
             (None, _) => {
                 let reason = self.doors.readiness().err().unwrap_or_default();
                 Fault::fatal("57P03", format!("the node is not ready: it {reason}"))

@@ -276,7 +276,9 @@ impl Session {
         told: Option<SchemaRef>,
     ) -> Result<Open, Trouble> {
         let timeout = self.settings.statement_timeout().unwrap_or(TIMEOUT_MAX);
-        let asked = Asked::new(sql, Door::Postgres, self.caller.clone());
+        let client = Some(self.wire.caller().remote);
+        let asker = Asker { caller: self.caller.clone(), client };
+        let asked = Asked::new(sql, Door::Postgres, asker);
         let asked = Asked { parameters, timeout, told, ..asked };
         let (node, cancel) = (self.node.clone(), self.cancel.clone());
         let running = tokio::select! {

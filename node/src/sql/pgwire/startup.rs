@@ -1,10 +1,11 @@
-//! The first words of a connection: no encryption, who it is, or a request to cancel.
+//! The first words of a connection: encryption, who it is, or a request to cancel.
 
 use std::io;
 
 use bytes::Buf;
 
 use super::wire::Wire;
+use crate::tls::{Door, Tls};
 
 /// Asks for TLS.
 const SSL_REQUEST: u32 = 80_877_103;
@@ -19,7 +20,7 @@ const STARTUP_BYTES_MAX: usize = 10_000;
 /// What a client said first.
 pub enum Begun {
     /// It wants to ask.
-    Session(Asked),
+    Session(Box<Wire>, Asked),
     /// It wants another one's statement to be stopped.
     Cancel((i32, i32)),
     /// Nothing that makes sense.
@@ -35,10 +36,15 @@ pub struct Asked {
     pub is_newer: bool,
 }
 
-/// Reads up to the start-up message; encryption is not offered, the client goes on without.
-pub async fn begin(wire: &mut Wire) -> io::Result<Begun> {
+/// Reads up to the start-up message. A client that asks for encryption gets it where the node has a
+/// certificate; else it is told no and goes on without.
+pub async fn begin(mut wire: Wire, tls: &Tls) -> io::Result<Begun> {
     /// A client asks for each kind of encryption once.
     const TRIES_MAX: usize = 3;
+    let encrypts = tls.encrypts(Door::Postgres);
+    if encrypts && wire.begins_encrypted().await? {
+        wire = wire.encrypt(tls).await?;
+    }
     for _ in 0..TRIES_MAX {
         let mut head = wire.bytes(8).await?;
         let (length, kind) = (head.get_u32(), head.get_u32());
@@ -48,6 +54,11 @@ pub async fn begin(wire: &mut Wire) -> io::Result<Begun> {
         }
         let mut body = wire.bytes(length - 8).await?;
         match kind {
+            SSL_REQUEST if encrypts && !wire.is_encrypted() => {
+                wire.out.bytes.extend_from_slice(b"S");
+                wire.flush().await?;
+                wire = wire.encrypt(tls).await?;
+            }
             SSL_REQUEST | GSS_REQUEST => {
                 wire.out.bytes.extend_from_slice(b"N");
                 wire.flush().await?;
@@ -57,7 +68,8 @@ pub async fn begin(wire: &mut Wire) -> io::Result<Begun> {
             }
             _ if kind >> 16 == 3 => {
                 let options = options(&body);
-                return Ok(Begun::Session(Asked { options, is_newer: kind & 0xffff != 0 }));
+                let asked = Asked { options, is_newer: kind & 0xffff != 0 };
+                return Ok(Begun::Session(Box::new(wire), asked));
             }
             _ => return Ok(Begun::Left),
         }

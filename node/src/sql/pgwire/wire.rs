@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 
 use super::message::{self, Backend, Frontend};
+use crate::tls::identity::Caller;
+use crate::tls::{Conn, Door, Tls};
 
 /// What waits to be sent is sent when it is this long.
 pub const OUTPUT_BYTES: usize = 64 << 10;
@@ -24,15 +25,39 @@ const MESSAGE_MAX: Duration = Duration::from_secs(120);
 /// See the module.
 #[derive(Debug)]
 pub struct Wire {
-    stream: TcpStream,
+    stream: Conn,
     input: BytesMut,
     /// Written, and not sent yet.
     pub out: Backend,
 }
 
 impl Wire {
-    pub fn new(stream: TcpStream) -> Wire {
+    pub fn new(stream: Conn) -> Wire {
         Wire { stream, input: BytesMut::new(), out: Backend::default() }
+    }
+
+    /// Who is at the other end.
+    pub fn caller(&self) -> &Caller {
+        self.stream.caller()
+    }
+
+    /// Whether what goes over it cannot be read on the way.
+    pub fn is_encrypted(&self) -> bool {
+        self.caller().is_encrypted
+    }
+
+    /// Whether the client begins with a handshake without having asked whether it may.
+    pub async fn begins_encrypted(&self) -> io::Result<bool> {
+        const HANDSHAKE: u8 = 22;
+        Ok(self.stream.first_byte().await? == Some(HANDSHAKE))
+    }
+
+    /// Does the handshake. Bytes that came before it were not sent by who is at the other end of
+    /// it, or cannot be told from such.
+    pub async fn encrypt(self, tls: &Tls) -> io::Result<Wire> {
+        let plain = self.stream.into_plain().filter(|_| self.input.is_empty());
+        let (stream, caller, place) = plain.ok_or(io::ErrorKind::InvalidData)?;
+        Ok(Wire::new(tls.encrypt(stream, caller.remote, place, Door::Postgres).await?))
     }
 
     /// The next message; none when the client has left.
@@ -74,7 +99,8 @@ impl Wire {
                 return Err(io::ErrorKind::WriteZero.into());
             }
         }
-        Ok(())
+        // What is encrypted may still wait for the socket.
+        tokio::time::timeout(STALL_MAX, self.stream.flush()).await?
     }
 
     /// Sends what is written if it is long.

@@ -1,5 +1,7 @@
 //! What is refused, and in which words.
 
+use std::time::Duration;
+
 use alluvium_query::ErrorKind::{
     self, AlreadyExists, InvalidArgument, NotFound, Syntax, Unsupported,
 };
@@ -34,6 +36,11 @@ async fn errors_say_what_to_do() {
         ),
         ("SELECT CAST('x' AS BIGINT)", InvalidArgument, "cannot cast string 'x'"),
         ("SELECT 1 / 0", InvalidArgument, "divide by zero"),
+        ("KILL QUERY", Syntax, "KILL QUERY takes the id of a query in quotes"),
+        ("KILL QUERY 7", Syntax, "KILL QUERY takes the id of a query in quotes"),
+        ("KILL QUERY '1-7' '1-8'", Syntax, "KILL QUERY takes the id of a query in quotes"),
+        ("KILL QUERY '1-7'", NotFound, "query \"1-7\" does not run on this node"),
+        ("KILL CONNECTION 7", Unsupported, "KILL takes QUERY and the id"),
         ("SET x = 1", Unsupported, "SET of settings is not supported"),
         ("RESET x", Unsupported, "RESET of settings is not supported"),
         ("SHOW ALL", Unsupported, "SHOW of settings is not supported"),
@@ -150,5 +157,22 @@ async fn check(world: &World, sql: &str, kind: ErrorKind, text: &str) {
         ["DataFusion", "Error during planning", "This was likely caused", "sql parser error"]
     {
         assert!(!message.contains(noise), "{shown}: {message}");
+    }
+}
+
+#[tokio::test]
+async fn a_runaway_join_is_cut_in_time() {
+    let world = World::new();
+    for sql in [
+        "SELECT sum(a.value * b.value % 7) FROM generate_series(1, 200000) a \
+         CROSS JOIN generate_series(1, 200000) b",
+        "SELECT count(*) FROM generate_series(1, 200000) a \
+         JOIN generate_series(1, 200000) b ON a.value * 3 < b.value * b.value",
+    ] {
+        let begun = std::time::Instant::now();
+        let ended = tokio::time::timeout(Duration::from_millis(100), world.csv(sql)).await;
+        assert!(ended.is_err(), "{sql} was answered");
+        // Uncut they take minutes; this is room for a busy machine.
+        assert!(begun.elapsed() < Duration::from_secs(20), "{sql}: {:?}", begun.elapsed());
     }
 }
