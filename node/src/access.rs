@@ -15,24 +15,32 @@ mod password;
 pub mod rules;
 pub mod scram;
 
-use std::net::SocketAddr;
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use alluvium_core::meta::access::{Role, Verifiers};
+use alluvium_core::meta::access::{ADMIN, Role, Verifiers};
 use alluvium_query::access::{Caller, Rights, Secret};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 
-use self::kept::{Kept, Tokens};
+use self::kept::{Given, Kept, Tokens};
 use crate::cluster::Cluster;
 use crate::tls::identity;
-pub use password::make as make_verifiers;
 
 /// Passwords that are checked at one time: each takes some tens of milliseconds of a core and
 /// 19 MiB.
-const CHECKS_MAX: usize = 2;
+static CHECKS: Semaphore = Semaphore::const_new(2);
+
+/// Passwords that are made into verifiers at one time. Apart, so that strangers who try passwords
+/// keep nobody from changing one.
+static MAKES: Semaphore = Semaphore::const_new(1);
+
+/// Checks that one address may wait for: those behind it come from somebody who tries passwords.
+const CHECKS_OF_ONE_MAX: usize = 16;
 
 /// A check that has waited this long behind others is given up.
 const CHECK_WAIT_MAX: Duration = Duration::from_secs(10);
@@ -102,7 +110,7 @@ pub enum AuthError {
 pub struct Gate {
     is_required: bool,
     cluster: Arc<Cluster>,
-    checks: Arc<Semaphore>,
+    checking: Mutex<BTreeMap<Option<IpAddr>, usize>>,
     kept: Kept,
     tokens: Tokens,
 }
@@ -113,7 +121,7 @@ impl Gate {
         Gate {
             is_required,
             cluster,
-            checks: Arc::new(Semaphore::new(CHECKS_MAX)),
+            checking: Mutex::default(),
             kept: Kept::default(),
             tokens: Tokens::default(),
         }
@@ -155,32 +163,32 @@ impl Gate {
             let name = origin.certificate.as_deref().ok_or(AuthError::Missing)?;
             return self.user(name).ok_or(AuthError::Wrong);
         };
-        if let Some(token) = authorization.strip_prefix("Bearer ") {
-            let name = self.tokens.user(token.trim()).ok_or(AuthError::Token)?;
-            return self.user(&name).ok_or(AuthError::Token);
-        }
-        let (user, password) = basic(authorization).ok_or(AuthError::Malformed)?;
         if !origin.is_private() {
             return Err(AuthError::Readable);
         }
-        self.check_password(&user, password).await
+        if let Some(token) = authorization.strip_prefix("Bearer ") {
+            let Given { user, hash } = self.tokens.given(token.trim()).ok_or(AuthError::Token)?;
+            let is_same_user = self.hash_of(&user) == hash;
+            return self.user(&user).filter(|_| is_same_user).ok_or(AuthError::Token);
+        }
+        let (user, password) = basic(authorization).ok_or(AuthError::Malformed)?;
+        self.check_password(&user, password, origin).await
     }
 
     /// Who has this password.
-    async fn check_password(&self, user: &str, password: Secret) -> Result<Caller, AuthError> {
+    async fn check_password(
+        &self,
+        user: &str,
+        password: Secret,
+        origin: &Origin,
+    ) -> Result<Caller, AuthError> {
         let verifiers = self.verifiers_of(user);
         let known = verifiers.as_ref().map(|verifiers| verifiers.argon2.clone());
         let mark = self.kept.mark(user, &password, known.as_deref().unwrap_or_default());
         if known.is_none() || !self.kept.has(&mark) {
-            let place = self.checks.clone().acquire_owned();
-            let place = tokio::time::timeout(CHECK_WAIT_MAX, place).await;
-            let Ok(Ok(place)) = place else { return Err(AuthError::Busy) };
-            let checked = tokio::task::spawn_blocking(move || {
-                // Held until the work is done, also when the caller has left.
-                let _place = place;
-                password::is_right(&password, known.as_deref())
-            });
-            if !checked.await.unwrap_or(false) {
+            let _checking = self.checking(origin)?;
+            let check = move || password::is_right(&password, known.as_deref());
+            if !in_turn(&CHECKS, check).await? {
                 return Err(AuthError::Wrong);
             }
             self.kept.keep(mark);
@@ -188,11 +196,23 @@ impl Gate {
         self.user(user).ok_or(AuthError::Wrong)
     }
 
+    /// A place among the checks of one address.
+    fn checking(&self, origin: &Origin) -> Result<Checking<'_>, AuthError> {
+        let from = origin.remote.map(|remote| remote.ip());
+        let mut checking = self.checking.lock();
+        let count = checking.entry(from).or_default();
+        if CHECKS_OF_ONE_MAX <= *count {
+            return Err(AuthError::Busy);
+        }
+        *count += 1;
+        Ok(Checking { gate: self, from })
+    }
+
     /// A token by which the caller is known for a while.
     pub fn give_token(&self, caller: &Caller) -> Option<String> {
         match caller {
             Caller::Everybody => None,
-            Caller::Role(role) => Some(self.tokens.give(role)),
+            Caller::Role(role) => Some(self.tokens.give(role, self.hash_of(role))),
         }
     }
 
@@ -206,14 +226,59 @@ impl Gate {
         self.role(name).filter(|role| role.login).and_then(|role| role.verifiers)
     }
 
-    /// Salt for a user that does not exist, the same each time it is asked for.
+    /// Salt for a user that does not exist, the same each time and at every node that it is asked
+    /// for: users that do exist have such.
     pub fn salt_of_nobody(&self, name: &str) -> Vec<u8> {
-        self.kept.salt(name)
+        let admin = self.role(ADMIN).and_then(|role| role.verifiers);
+        self.kept.salt(name, admin.as_ref().map(|verifiers| &verifiers.server_key))
+    }
+
+    /// What a token goes with: whoever comes later under the same name has another one.
+    fn hash_of(&self, name: &str) -> String {
+        let verifiers = self.role(name).and_then(|role| role.verifiers);
+        verifiers.map(|verifiers| verifiers.argon2).unwrap_or_default()
     }
 
     fn role(&self, name: &str) -> Option<Role> {
         self.cluster.known().access.roles().get(name).cloned()
     }
+}
+
+/// A check that waits or is under way.
+struct Checking<'a> {
+    gate: &'a Gate,
+    from: Option<IpAddr>,
+}
+
+impl Drop for Checking<'_> {
+    fn drop(&mut self) {
+        let mut checking = self.gate.checking.lock();
+        let left = checking.get(&self.from).map_or(0, |count| count.saturating_sub(1));
+        match left {
+            0 => drop(checking.remove(&self.from)),
+            _ => drop(checking.insert(self.from, left)),
+        }
+    }
+}
+
+/// What a password is to be verified by, when it is its turn; none where it cannot be used.
+pub async fn make_verifiers(password: Secret) -> Result<Option<Verifiers>, AuthError> {
+    in_turn(&MAKES, move || password::make(&password)).await
+}
+
+/// Does what takes a core for a while, when there is a place.
+async fn in_turn<T: Send + 'static>(
+    places: &'static Semaphore,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, AuthError> {
+    let place = tokio::time::timeout(CHECK_WAIT_MAX, places.acquire()).await;
+    let Ok(Ok(place)) = place else { return Err(AuthError::Busy) };
+    let done = tokio::task::spawn_blocking(move || {
+        // Held until the work is done, also when the caller has left.
+        let _place = place;
+        work()
+    });
+    done.await.map_err(|_| AuthError::Busy)
 }
 
 /// User and password of `Basic …`.

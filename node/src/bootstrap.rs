@@ -50,6 +50,9 @@ const DRAIN_MAX: Duration = Duration::from_secs(5);
 /// How often old segments are looked for: files go at most this long after their time.
 const RETENTION_INTERVAL: Duration = Duration::from_secs(10);
 
+/// How often it is looked whether who follows a view still may.
+const REVOKED_POLL: Duration = Duration::from_secs(1);
+
 /// Threads for sockets. Decoding and splitting appends happens there too, so they are as many as
 /// two producers that send as fast as they can will keep busy.
 const IO_THREADS: usize = 2;
@@ -152,6 +155,27 @@ impl Node {
             audit::table_refused(caller, table, &refused.to_string());
         }
         refused
+    }
+
+    /// Whether a caller may have groups of a view without SQL, or why not: where a policy hides
+    /// rows, only SQL can tell which.
+    pub async fn allowed_whole(&self, caller: &Caller, view: &str) -> Result<(), String> {
+        let allowed = self.allowed(caller, Privilege::Select, view).await;
+        allowed.map_err(|refused| refused.to_string())?;
+        if self.gate.rights(caller).sees_all(view) {
+            return Ok(());
+        }
+        Err("permission denied: a policy hides rows of this view from you; ask for it by SQL".into())
+    }
+
+    /// Ends when a caller may not have a view any more that it follows.
+    pub async fn revoked(&self, caller: &Caller, view: &str) {
+        if *caller == Caller::Everybody {
+            return std::future::pending().await;
+        }
+        while self.gate.rights(caller).sees_all(view) {
+            tokio::time::sleep(REVOKED_POLL).await;
+        }
     }
 
     /// Whether appends and queries are served, or why not.

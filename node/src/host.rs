@@ -15,7 +15,7 @@ use alluvium_core::meta::access::{Access, AccessCommand, Verifiers};
 use alluvium_core::meta::{MetaCommand, MetaOutcome, TableKind};
 use alluvium_core::stream::{Frontier, Stream, StreamDefinition};
 use alluvium_core::view::{View, ViewDefinition};
-use alluvium_query::access::Secret;
+use alluvium_query::access::{Caller, Secret};
 use alluvium_query::access::host::RoleHost;
 use alluvium_query::host::{
     Catalogue, Freshness, Host, HostError, MoveRow, NodeRow, PartitionPin, PartitionRow,
@@ -160,8 +160,12 @@ impl RoleHost for NodeHost {
     }
 
     async fn verifiers(&self, password: Secret) -> Result<Verifiers, HostError> {
-        let made = tokio::task::spawn_blocking(move || access::make_verifiers(&password)).await;
-        made.ok().flatten().ok_or_else(|| HostError::Invalid {
+        let made = access::make_verifiers(password).await;
+        let made = made.map_err(|busy| HostError::Busy {
+            reason: busy.to_string(),
+            retry_after: RETRY_AFTER,
+        })?;
+        made.ok_or_else(|| HostError::Invalid {
             reason: "the password cannot be used; choose another".into(),
         })
     }
@@ -327,8 +331,8 @@ impl Host for NodeHost {
         queries::rows(self.cluster.me(), &self.statements)
     }
 
-    fn kill_query(&self, id: &str) -> Result<(), HostError> {
-        queries::kill(self.cluster.me(), &self.statements, id)
+    fn kill_query(&self, id: &str, of: Option<&Caller>) -> Result<(), HostError> {
+        queries::kill(self.cluster.me(), &self.statements, id, of)
     }
 
     async fn quarantine_rows(&self) -> Result<Vec<QuarantineRow>, HostError> {

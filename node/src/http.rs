@@ -16,12 +16,12 @@ mod sql;
 
 use std::sync::Arc;
 
+use axum::Router;
 use axum::extract::{DefaultBodyLimit, State};
 use axum::http::{StatusCode, header};
 use axum::middleware::{from_fn_with_state, map_request};
 use axum::response::IntoResponse;
 use axum::routing::{get, post};
-use axum::{Router, middleware};
 
 use self::failure::Failure;
 use crate::bootstrap::{Doors, Node};

@@ -54,8 +54,9 @@ pub fn member_changed(caller: &Caller, node: NodeId, state: &str) {
 }
 
 fn is_change(tag: &str) -> bool {
-    const CHANGES: [&str; 9] = [
+    const CHANGES: [&str; 10] = [
         "CREATE ", "DROP ", "ALTER ", "GRANT", "REVOKE", "REBUILD ", "RESUME ", "CANCEL ", "AUDIT ",
+        "KILL ",
     ];
     CHANGES.iter().any(|change| tag.starts_with(change))
 }

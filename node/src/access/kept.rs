@@ -70,9 +70,28 @@ impl Kept {
         right.insert(mark, Stopwatch::start());
     }
 
-    /// As long as salts are.
-    pub fn salt(&self, name: &str) -> Vec<u8> {
-        hmac(&self.key.0, name.as_bytes())[..16].to_vec()
+    /// As long as salts are; by a key that other nodes have too, where there is one.
+    pub fn salt(&self, name: &str, shared: Option<&[u8; KEY_BYTES]>) -> Vec<u8> {
+        let name = format!("salt of {name}");
+        hmac(shared.unwrap_or(&self.key.0), name.as_bytes())[..16].to_vec()
+    }
+}
+
+/// Tokens that one user has; past that, their oldest is forgotten.
+const OF_ONE_MAX: usize = 100;
+
+/// Whom a token was given to.
+#[derive(Clone, PartialEq, Eq)]
+pub(super) struct Given {
+    /// The name.
+    pub user: String,
+    /// The hash of their password at that time; empty without one.
+    pub hash: String,
+}
+
+impl fmt::Debug for Given {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Given({})", self.user)
     }
 }
 
@@ -80,7 +99,7 @@ impl Kept {
 #[derive(Debug)]
 pub(super) struct Tokens {
     key: Key,
-    given: Mutex<BTreeMap<Mark, (String, Stopwatch)>>,
+    given: Mutex<BTreeMap<Mark, (Given, Stopwatch)>>,
 }
 
 impl Default for Tokens {
@@ -90,22 +109,32 @@ impl Default for Tokens {
 }
 
 impl Tokens {
-    pub fn give(&self, user: &str) -> String {
+    pub fn give(&self, user: &str, hash: String) -> String {
         let token = format!("{:032x}{:032x}", clock::random_wide(), clock::random_wide());
         let mut given = self.given.lock();
         given.retain(|_, (_, since)| since.elapsed() < TOKEN_FOR);
+        let mut theirs: Vec<(Duration, Mark)> = given
+            .iter()
+            .filter(|(_, (to, _))| to.user == user)
+            .map(|(mark, (_, since))| (since.elapsed(), *mark))
+            .collect();
+        if OF_ONE_MAX <= theirs.len() {
+            theirs.sort_unstable();
+            theirs.last().map(|(_, oldest)| given.remove(oldest));
+        }
         if KEPT_MAX <= given.len() {
             given.clear();
         }
-        given.insert(hmac(&self.key.0, token.as_bytes()), (user.to_owned(), Stopwatch::start()));
+        let to = Given { user: user.to_owned(), hash };
+        given.insert(hmac(&self.key.0, token.as_bytes()), (to, Stopwatch::start()));
         token
     }
 
-    pub fn user(&self, token: &str) -> Option<String> {
+    pub fn given(&self, token: &str) -> Option<Given> {
         let mark = hmac(&self.key.0, token.as_bytes());
         let given = self.given.lock();
-        let (user, since) = given.get(&mark)?;
-        (since.elapsed() < TOKEN_FOR).then(|| user.clone())
+        let (to, since) = given.get(&mark)?;
+        (since.elapsed() < TOKEN_FOR).then(|| to.clone())
     }
 }
 
@@ -134,9 +163,14 @@ mod tests {
     #[test]
     fn a_token_is_known_by_whom_it_was_given_to() {
         let tokens = Tokens::default();
-        let token = tokens.give("ann");
-        assert_eq!(tokens.user(&token).as_deref(), Some("ann"));
-        assert_eq!(tokens.user(&token[1..]), None);
-        assert_eq!(Tokens::default().user(&token), None);
+        let token = tokens.give("ann", "h".into());
+        let ann = Given { user: "ann".into(), hash: "h".into() };
+        assert_eq!(tokens.given(&token), Some(ann));
+        assert_eq!(tokens.given(&token[1..]), None);
+        assert_eq!(Tokens::default().given(&token), None);
+        // Who takes many tokens takes nobody else's away.
+        let last = (0..2 * OF_ONE_MAX).map(|_| tokens.give("ben", String::new())).last().unwrap();
+        assert!(tokens.given(&token).is_some() && tokens.given(&last).is_some());
+        assert!(tokens.given.lock().len() <= OF_ONE_MAX + 1);
     }
 }

@@ -52,7 +52,12 @@ pub const ROUTES: &[(&str, &str, Rule)] = &[
     ("GET", "/metrics", Rule::Open),
     ("POST", "/v1/sql", Rule::Statement),
     ("POST", "/v1/streams/{name}/events", Rule::Insert),
+    ("GET", "/v1/views/{name}/changes", Rule::Select),
     ("GET", "/v1/openapi.json", Rule::Open),
+    ("GET", "/", Rule::Open),
+    ("GET", "/console", Rule::Open),
+    ("GET", "/console/", Rule::Open),
+    ("GET", "/console/{file}", Rule::Open),
 ];
 
 /// The rule of a call.
@@ -75,7 +80,7 @@ fn fits(template: &str, path: &str) -> bool {
             (None, None) => return true,
             (Some(wanted), Some(said)) if wanted == said => {}
             (Some(wanted), Some(said)) if wanted.starts_with('{') && !said.is_empty() => {}
-            _ => return false,
+            (Some(_), Some(_)) | (Some(_), None) | (None, Some(_)) => return false,
         }
     }
 }
@@ -92,6 +97,11 @@ mod tests {
         }
         assert_eq!(of_route("POST", "/v1/streams/x/events"), Some(Rule::Insert));
         assert_eq!(of_route("HEAD", "/livez"), Some(Rule::Open));
+        assert_eq!(of_route("GET", "/console/"), Some(Rule::Open));
+        assert_eq!(of_route("GET", "/console/app.css"), Some(Rule::Open));
+        for path in ["/console/x/y", "//", "", "/v1/views//changes", "/consoles"] {
+            assert_eq!(of_route("GET", path), None, "{path}");
+        }
         for path in ["/v1/streams//events", "/v1/streams/x/y/events", "/livez/", "/v1/sql;/livez"] {
             assert_eq!(of_route("POST", path), None, "{path}");
         }
@@ -117,9 +127,9 @@ mod tests {
     /// Every route, from the text of the router and from the description of it.
     #[test]
     fn every_route_has_a_rule() {
-        let router = include_str!("../http.rs");
+        let routers = [include_str!("../http.rs"), include_str!("../http/console.rs")];
         let mut count = 0;
-        for part in router.split(".route(\"").skip(1) {
+        for part in routers.iter().flat_map(|router| router.split(".route(\"").skip(1)) {
             let path = part.split('"').next().unwrap();
             let rules = ROUTES.iter().filter(|(_, template, _)| *template == path);
             assert!(0 < rules.count(), "{path} has no rule");

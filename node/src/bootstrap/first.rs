@@ -41,7 +41,7 @@ pub async fn ensure(
         "the password in {} has fewer than {PASSWORD_BYTES_MIN} bytes",
         file.display()
     );
-    let verifiers = make_verifiers(&Secret::new(password));
+    let verifiers = make_verifiers(Secret::new(password)).await?;
     anyhow::ensure!(verifiers.is_some(), "the password in {} cannot be used", file.display());
     let name = ADMIN.to_owned();
     let alter = AccessCommand::AlterRole { name, login: Some(true), verifiers };

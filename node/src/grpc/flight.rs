@@ -11,7 +11,6 @@ mod metadata;
 mod put;
 mod values;
 
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -36,7 +35,7 @@ use tonic::{Response, Status};
 
 use super::status;
 use crate::bootstrap::Node;
-use crate::sql::run::{self, Asked, Door, RunError};
+use crate::sql::run::{self, Asked, Asker, Door, RunError};
 
 /// Bytes of one message: below the 4 MiB that gRPC libraries take unless told otherwise.
 const MESSAGE_BYTES: usize = 2 << 20;

@@ -23,14 +23,12 @@ use tonic::codegen::Service;
 use tonic::codegen::http::{Request, Response};
 use tonic::server::NamedService;
 use tonic::service::Routes;
-use tonic::transport::server::TcpConnectInfo;
 
 use super::ingest::IngestService;
 use super::query::QueryService;
-use super::status;
+use super::{status, transport};
 use crate::access::rules::{self, Rule};
 use crate::access::{Gate, Origin, audit};
-use crate::tls::identity;
 
 /// See the module.
 #[derive(Clone)]
@@ -137,11 +135,8 @@ async fn admit(gate: &Gate, rule: Rule, asked: &Asked) -> Result<Option<Caller>,
 }
 
 fn origin(request: &Request<Body>) -> Origin {
-    if let Some(caller) = request.extensions().get::<identity::Caller>() {
-        return Origin::of(caller);
-    }
-    let tcp = request.extensions().get::<TcpConnectInfo>();
-    Origin::plain(tcp.and_then(TcpConnectInfo::remote_addr))
+    let caller = transport::caller_of(request.extensions());
+    caller.map(Origin::of).unwrap_or_default()
 }
 
 fn refused(status: Status) -> Answer {

@@ -4,7 +4,6 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use alluvium_core::meta::access::Privilege;
 use alluvium_proto::v1 as proto;
 use alluvium_proto::v1::query_response::Part;
 use alluvium_proto::v1::query_server::Query;
@@ -15,9 +14,9 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
-use super::transport::remote_of;
+use super::convert::Known;
 use super::view::{self, ViewDoor};
-use super::{caller, convert, status};
+use super::{asker, caller, convert, status};
 use crate::access::audit;
 use crate::bootstrap::Node;
 use crate::clock::Stopwatch;
@@ -61,16 +60,19 @@ impl Query for QueryService {
     ) -> Result<Response<Parts>, Status> {
         let asker = asker(&request);
         let request = request.into_inner();
-        let freshness = convert::freshness(request.freshness, &self.node.streams)?;
+        let rights = self.node.gate.rights(&asker.caller);
+        let known = Known { streams: &self.node.streams, rights: &rights };
+        let freshness = convert::freshness(request.freshness, &known)?;
         let timeout = timeout(request.timeout_ms, TIMEOUT_MAX);
-        let place = self.node.statements.admit(&request.sql, Door::Grpc, client);
+        let place = self.node.statements.admit(&request.sql, Door::Grpc, &asker);
         let place = place.map_err(|full| Status::resource_exhausted(full.to_string()))?;
         let (parts, answer) = mpsc::channel(BATCHES_BUFFERED);
         let node = self.node.clone();
         // Queries have their own threads: a long one must not hold up appends.
         let run = async move {
             let watch = Stopwatch::start();
-            let running = run(&node, &asker.caller, &request.sql, freshness, &parts, (&watch, &place));
+            let (caller, sql) = (&asker.caller, &request.sql);
+            let running = run(&node, caller, sql, freshness, &parts, (&watch, &place));
             let ended = tokio::select! {
                 biased;
                 // The caller left: what is still running is dropped.
@@ -101,7 +103,9 @@ impl Query for QueryService {
         check_view(&self.node, &caller, &request.view).await?;
         let (json_rows, timeout_ms) = (request.json_rows, request.timeout_ms);
         self.learn_view(&request.view).await?;
-        let asked = convert::lookup(request, &self.node.streams)?;
+        let rights = self.node.gate.rights(&caller);
+        let known = Known { streams: &self.node.streams, rights: &rights };
+        let asked = convert::lookup(request, &known)?;
         let timeout = timeout(timeout_ms, LOOKUP_TIMEOUT_MAX);
         let found = tokio::time::timeout(timeout, view::lookup(self.door.as_ref(), &asked)).await;
         match found {
@@ -125,11 +129,13 @@ impl Query for QueryService {
         self.learn_view(&asked.view).await?;
         let (parts, answer) = mpsc::channel(BATCHES_BUFFERED);
         let door = self.door.clone();
+        let (node, view) = (self.node.clone(), asked.view.clone());
         self.node.query_runtime.spawn(async move {
             view::subscribe(door.as_ref(), &asked, parts).await;
         });
         let answer = ReceiverStream::new(answer)
             .map(|part| part.map(convert::subscribe_response).map_err(status::door_status));
+        let answer = answer.take_until(async move { node.revoked(&caller, &view).await });
         Ok(Response::new(Box::pin(answer)))
     }
 }
@@ -144,15 +150,8 @@ impl QueryService {
     }
 }
 
-/// Groups of a view without SQL: where a policy hides rows from the caller, only SQL can.
 async fn check_view(node: &Node, caller: &Caller, view: &str) -> Result<(), Status> {
-    let allowed = node.allowed(caller, Privilege::Select, view).await;
-    allowed.map_err(|refused| status::refused_status(&refused))?;
-    if node.gate.rights(caller).sees_all(view) {
-        return Ok(());
-    }
-    let reason = "permission denied: a policy hides rows of this view from you; ask for it by SQL";
-    Err(Status::permission_denied(reason))
+    node.allowed_whole(caller, view).await.map_err(Status::permission_denied)
 }
 
 /// How long a call may take, given what its caller asked for.

@@ -45,7 +45,7 @@ pub async fn serve_clients(
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
         .build_v1()
         .map_err(|error| ServeError { reason: error.to_string() })?;
-    let gate = node.gate.clone();
+    let access = node.gate.clone();
     let ingest = IngestServer::new(IngestService::new(node.clone()))
         .max_decoding_message_size(CLIENT_MESSAGE_BYTES_MAX);
     let query = QueryServer::new(QueryService::new(node.clone(), node.door.clone()));

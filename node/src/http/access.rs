@@ -1,11 +1,10 @@
 //! Who a request is let in for.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use alluvium_query::access::Caller;
-use axum::extract::{ConnectInfo, Request, State};
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
@@ -13,21 +12,29 @@ use super::failure::Failure;
 use crate::access::rules::{self, Rule};
 use crate::access::{AuthError, Origin};
 use crate::bootstrap::Doors;
+use crate::sql::run::Asker;
 use crate::tls::identity;
 
 /// Every request passes here: one without a rule reaches no handler. Who asks goes with the request
-/// as [`Caller`].
+/// as [`Asker`].
 pub async fn admit(State(doors): State<Arc<Doors>>, mut request: Request, next: Next) -> Response {
-    let Some(gate) = doors.node().map(|node| node.gate.clone()) else {
-        // The node may be there before the handler looks for it: until then who asks is nobody.
-        request.extensions_mut().insert(Caller::Role("".into()));
-        return next.run(request).await;
+    let rule = rules::of_route(request.method().as_str(), request.uri().path());
+    let gate = match super::node(&doors) {
+        Ok(node) => node.gate.clone(),
+        Err(not_ready) => {
+            return match rule {
+                Some(Rule::Open) | None => next.run(request).await,
+                Some(_) => not_ready.into_response(),
+            };
+        }
     };
+    let connection = request.extensions().get::<identity::Caller>().cloned();
+    let client = connection.as_ref().map(|connection| connection.remote);
     if !gate.is_required() {
-        request.extensions_mut().insert(Caller::Everybody);
+        request.extensions_mut().insert(Asker { caller: Caller::Everybody, client });
         return next.run(request).await;
     }
-    match rules::of_route(request.method().as_str(), request.uri().path()) {
+    match rule {
         None => {
             let said = "permission denied: there is no rule for this path";
             Failure::new(StatusCode::FORBIDDEN, "42501", said).into_response()
@@ -36,32 +43,31 @@ pub async fn admit(State(doors): State<Arc<Doors>>, mut request: Request, next: 
         Some(Rule::User | Rule::Select | Rule::Insert | Rule::Statement | Rule::Operate) => {
             let said = request.headers().get(header::AUTHORIZATION);
             let said = said.map(|value| value.to_str().unwrap_or_default().to_owned());
-            let origin = origin(&request);
+            let origin = connection.as_ref().map(Origin::of).unwrap_or_default();
             match gate.admit(said.as_deref(), &origin).await {
                 Ok(caller) => {
-                    request.extensions_mut().insert(caller);
+                    request.extensions_mut().insert(Asker { caller, client });
                     next.run(request).await
                 }
-                Err(error) => unauthenticated(&error),
+                Err(error) => unauthenticated(&error, request.headers()),
             }
         }
     }
 }
 
-fn origin(request: &Request) -> Origin {
-    match request.extensions().get::<identity::Caller>() {
-        Some(caller) => Origin::of(caller),
-        None => {
-            let remote = request.extensions().get::<ConnectInfo<SocketAddr>>();
-            Origin::plain(remote.map(|ConnectInfo(remote)| *remote))
-        }
-    }
-}
-
-fn unauthenticated(error: &AuthError) -> Response {
-    let failure = Failure::new(StatusCode::UNAUTHORIZED, "28000", error.to_string());
-    let mut response = failure.into_response();
-    let how = HeaderValue::from_static("Basic realm=\"alluvium\", charset=\"UTF-8\"");
-    response.headers_mut().insert(header::WWW_AUTHENTICATE, how);
+fn unauthenticated(error: &AuthError, headers: &HeaderMap) -> Response {
+    let status = match error {
+        AuthError::Busy => StatusCode::TOO_MANY_REQUESTS,
+        AuthError::Missing
+        | AuthError::Malformed
+        | AuthError::Wrong
+        | AuthError::Token
+        | AuthError::Readable => StatusCode::UNAUTHORIZED,
+    };
+    let mut response = Failure::new(status, "28000", error.to_string()).into_response();
+    // A browser that is told Basic asks people itself, before the page that sent the request can.
+    let is_page = headers.get("sec-fetch-dest").is_some_and(|dest| dest == "empty");
+    let how = if is_page { "Password" } else { "Basic realm=\"alluvium\", charset=\"UTF-8\"" };
+    response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(how));
     response
 }

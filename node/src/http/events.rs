@@ -22,7 +22,7 @@ use super::sql::ARROW;
 use crate::bootstrap::{Doors, Node};
 use crate::ingest::{AppendAck, AppendError};
 use crate::sql::append::append;
-use crate::sql::run::RunError;
+use crate::sql::run::{Asker, RunError};
 use crate::streams::ServedStream;
 
 const PRODUCER: &str = "alluvium-producer";
@@ -32,7 +32,7 @@ const SEQUENCE: &str = "alluvium-sequence";
 pub async fn events(
     State(doors): State<Arc<Doors>>,
     Path(name): Path<String>,
-    Extension(caller): Extension<Caller>,
+    Extension(Asker { caller, .. }): Extension<Asker>,
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<axum::Json<Value>, Failure> {

@@ -2,16 +2,13 @@
 //!
 //! JSON is one document and so has a longest length; the other forms go out as the rows come.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use alluvium_query::Parameter;
-use alluvium_query::access::Caller;
 use alluvium_query::print::{Format, Printer};
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
-use axum::Extension;
 use axum::body::{Body, Bytes};
 use axum::extract::{Extension, State};
 use axum::http::{HeaderMap, StatusCode, header};
@@ -25,8 +22,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use super::failure::Failure;
 use super::ipc::StreamEncoder;
 use crate::bootstrap::{Doors, Node};
-use crate::sql::run::{self, Asked, Door, RunError, Running, TIMEOUT_MAX};
-use crate::tls::identity::Caller;
+use crate::sql::run::{self, Asked, Asker, Door, RunError, Running, TIMEOUT_MAX};
 
 /// The longest JSON document. NDJSON, CSV and Arrow have no such limit.
 const DOCUMENT_BYTES_MAX: usize = 32 << 20;
@@ -119,7 +115,7 @@ async fn ask(node: &Arc<Node>, asker: Asker, question: Question) -> Result<Runni
     let Question { sql, parameters, timeout_ms } = question;
     let mut values = Vec::with_capacity(parameters.len());
     if !parameters.is_empty() {
-        let described = node.engine(&caller).describe(&sql, &[]).await?;
+        let described = node.engine(&asker.caller).describe(&sql, &[]).await?;
         for (column_type, value) in described.parameters.into_iter().zip(parameters) {
             let text = match value {
                 Value::Null => None,

@@ -192,9 +192,10 @@ impl Run for Statements {
     }
 
     fn copy_in(&self, sql: &str) -> Result<CopyIn, SqlError> {
-        let copy = CopyIn::parse(sql, &self.host.catalogue())?;
-        self.rights().on_table(Privilege::Insert, &copy.stream().definition.name)?;
-        Ok(copy)
+        let (catalogue, rights) = (self.host.catalogue(), self.rights());
+        CopyIn::parse(sql, &catalogue, &|stream| {
+            Ok(rights.on_table(Privilege::Insert, stream)?)
+        })
     }
 
     fn asked_by(&self, caller: Caller) -> Arc<dyn Run> {
@@ -250,7 +251,7 @@ impl Statements {
                 Box::pin(self.insert(*insert, names_hidden, &freshness)).await
             }
             Statement::CreateStream { definition, if_not_exists } => {
-                self.rights().on_cluster(Privilege::Create)?;
+                self.check_made(&definition.name, false)?;
                 let owner = self.caller.owner();
                 self.host.create_stream(definition, if_not_exists, owner).await?;
                 Ok(Answer::done("CREATE STREAM"))
@@ -276,15 +277,13 @@ impl Statements {
     }
 
     async fn drop_stream(&self, name: &str, if_exists: bool) -> Result<Answer, SqlError> {
+        self.check_dropped(name, if_exists)?;
         let known = self.host.catalogue();
         if self.host.views().contains_key(name) {
             return Err(SqlError::invalid(format!("\"{name}\" is a view: use DROP VIEW")));
         }
         if !if_exists && !known.contains_key(name) {
             return Err(SqlError::unknown_stream(name, known.keys().map(String::as_str)));
-        }
-        if known.contains_key(name) {
-            self.rights().owns(name)?;
         }
         self.host.drop_stream(name, if_exists).await?;
         Ok(Answer::done("DROP STREAM"))
@@ -338,18 +337,20 @@ impl Statements {
                 continue;
             }
             let name = reference.table();
-            if catalogue.contains_key(name) || views.contains_key(name) {
+            let is_there = catalogue.contains_key(name) || views.contains_key(name);
+            // What is not there is refused like what is not granted.
+            if is_there || !self.is_built_in(name) {
                 rights.on_table(Privilege::Select, name)?;
+            }
+            if is_there {
                 direct.insert(name.to_string());
             }
             if catalogue.contains_key(name) {
                 names.insert(name.to_string());
             } else if views.contains_key(name) {
                 self.name_view(name, &catalogue, &views, &mut named, &mut names)?;
-            } else if !self.base.table_functions().contains_key(name) && !pg_catalog::is_table(name)
-            {
+            } else if !self.is_built_in(name) {
                 let known = catalogue.keys().chain(views.keys()).map(String::as_str);
-                let known = known.filter(|name| rights.sees(name));
                 return Err(SqlError::unknown_stream(name, known));
             }
         }

@@ -150,8 +150,9 @@ pub trait Host: RoleHost + std::fmt::Debug + 'static {
         Vec::new()
     }
 
-    /// Stops a query that runs on this node.
-    fn kill_query(&self, id: &str) -> Result<(), HostError> {
+    /// Stops a query that runs on this node; where `of` is said, only one that this caller asks.
+    fn kill_query(&self, id: &str, of: Option<&Caller>) -> Result<(), HostError> {
+        let _ = of;
         Err(HostError::UnknownQuery { id: id.into() })
     }
 

@@ -97,6 +97,9 @@ impl Statements {
         let parts: Vec<String> =
             name.0.iter().filter_map(|part| part.as_ident()).map(hidden::folded).collect();
         let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
+        if let [name] | [PUBLIC, name] | [CATALOGUE, PUBLIC, name] = parts.as_slice() {
+            self.rights().on_table(Privilege::Insert, name)?;
+        }
         let known = self.host.catalogue();
         match parts.as_slice() {
             [view] | [PUBLIC, view] | [CATALOGUE, PUBLIC, view]
@@ -107,10 +110,7 @@ impl Statements {
                 )))
             }
             [stream] | [PUBLIC, stream] | [CATALOGUE, PUBLIC, stream] => match known.get(*stream) {
-                Some(found) => {
-                    self.rights().on_table(Privilege::Insert, stream)?;
-                    Ok(Arc::clone(found))
-                }
+                Some(found) => Ok(Arc::clone(found)),
                 None => Err(SqlError::unknown_stream(stream, known.keys().map(String::as_str))),
             },
             _ => {

@@ -300,6 +300,7 @@ fn queries(rows: &[QueryRow]) -> Result<RecordBatch, SqlError> {
     Rows::default()
         .add("id", words(|row| &row.id))
         .add("door", words(|row| &row.door))
+        .add("role", maybe_text(rows.iter().map(|row| row.caller.owner())))
         .add("client", maybe_text(rows.iter().map(|row| row.client.clone())))
         .add("state", words(|row| &row.state))
         .add("started_at", time(rows.iter().map(|row| Some(row.started_at))))

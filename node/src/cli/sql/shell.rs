@@ -3,6 +3,7 @@
 use std::io::Write;
 use std::path::PathBuf;
 
+use alluvium_query::access::redacted;
 use alluvium_query::print::{Format, to_text};
 use alluvium_query::split_statements;
 use alluvium_query::wire::decode_batches;
@@ -113,7 +114,8 @@ impl Shell<'_> {
                 Ok(input) => {
                     if !input.trim().is_empty() {
                         // Only what a full history or a repeated line makes it refuse.
-                        let _ = self.editor.add_history_entry(input.trim());
+                        // Passwords are left out: the history is a file.
+                        let _ = self.editor.add_history_entry(redacted(input.trim()).as_ref());
                     }
                     match self.take(input.trim())? {
                         Next::Line => {}

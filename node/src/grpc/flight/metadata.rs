@@ -1,6 +1,5 @@
 //! The calls of Flight SQL: statements, and what there is.
 
-use alluvium_query::access::Caller;
 use alluvium_query::{Described, DescribedRows};
 use arrow::datatypes::{DataType, Field, Schema};
 use arrow::record_batch::RecordBatch;
@@ -26,7 +25,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::{FlightSql, Rows, Statement, flight_info, internal, one_batch, run_status};
 use crate::grpc::{asker, caller};
-use crate::sql::run::{self, Asked, Door};
+use crate::sql::run::{self, Asked, Asker, Door};
 
 const CATALOGUE: &str = "alluvium";
 const SCHEMAS: [&str; 2] = ["public", "system"];
@@ -77,12 +76,12 @@ fn key_schema() -> Schema {
 impl FlightSql {
     async fn tables(
         &self,
-        caller: Caller,
+        asker: Asker,
         command: CommandGetTables,
     ) -> Result<RecordBatch, Status> {
         let include_schema = command.include_schema;
         let mut tables = command.into_builder();
-        let asked = Asked::new(TABLES, Door::Flight, caller.clone());
+        let asked = Asked::new(TABLES, Door::Flight, asker.clone());
         let mut running = run::run(&self.node, asked).await.map_err(|error| run_status(&error))?;
         while let Some(batch) = running.batches.recv().await {
             let batch = batch.map_err(|error| run_status(&error))?;
@@ -98,7 +97,7 @@ impl FlightSql {
                     let quoted = name.replace('"', "\"\"");
                     let all = format!("SELECT * FROM {schema_name}.\"{quoted}\"");
                     // One that was dropped meanwhile is listed without its columns.
-                    let described = self.node.engine(&caller).describe(&all, &[]).await;
+                    let described = self.node.engine(&asker.caller).describe(&all, &[]).await;
                     if let Ok(Described { rows: DescribedRows::Of(found), .. }) = described {
                         schema = Schema::clone(&found);
                     }
@@ -252,7 +251,7 @@ impl FlightSqlService for FlightSql {
         query: CommandGetTables,
         request: Request<Ticket>,
     ) -> Result<Response<Rows>, Status> {
-        Ok(one_batch(self.tables(caller(&request), query).await?))
+        Ok(one_batch(self.tables(asker(&request), query).await?))
     }
 
     async fn do_get_table_types(
@@ -319,9 +318,8 @@ impl FlightSqlService for FlightSql {
         query: CommandPreparedStatementUpdate,
         request: Request<PeekableFlightDataStream>,
     ) -> Result<i64, Status> {
-        let caller = caller(&request);
+        let asker = asker(&request);
         let statement = Statement::from_handle(&query.prepared_statement_handle)?;
-        let client = remote_of(&request);
         let rows = self.values(&statement.sql, request.into_inner()).await?;
         if rows.is_empty() {
             return self.update(asker, statement).await;

@@ -21,8 +21,7 @@ impl Session {
             copy = caught_up.and_then(|()| engine.copy_in(sql));
         }
         let copy = copy.map_err(|error| self.fault(sql, &RunError::from(error)))?;
-        let place =
-            self.node.statements.admit(sql, Door::Postgres, Some(self.wire.caller().remote));
+        let place = self.node.statements.admit(sql, Door::Postgres, &self.asker());
         let place = place.map_err(|error| self.fault(sql, &error))?;
         self.wire.out.copy_in(copy.column_count(), copy.is_binary());
         self.wire.flush().await?;

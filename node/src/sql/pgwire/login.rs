@@ -18,6 +18,9 @@ const MECHANISMS: i32 = 10;
 const GO_ON: i32 = 11;
 const DONE: i32 = 12;
 
+/// A stranger's message is as long as a name, a nonce and a proof need.
+const PROOF_BYTES_MAX: usize = 4 << 10;
+
 /// The caller, or what the client is told instead. A refusal says the same whatever was wrong.
 pub async fn login(
     wire: &mut Wire,
@@ -55,13 +58,13 @@ async fn prove(wire: &mut Wire, verifiers: Verifiers) -> io::Result<bool> {
     mechanisms.extend_from_slice(&[0, 0]);
     wire.out.authentication(MECHANISMS, &mechanisms);
     wire.flush().await?;
-    let Some(Frontend::Proof(first)) = wire.next().await? else { return Ok(false) };
+    let Some(Frontend::Proof(first)) = wire.next_within(PROOF_BYTES_MAX).await? else { return Ok(false) };
     let Some(first) = client_first(first) else { return Ok(false) };
     let nonce = format!("{:032x}", clock::random_wide());
     let Some(exchange) = Exchange::begin(verifiers, &first, &nonce) else { return Ok(false) };
     wire.out.authentication(GO_ON, exchange.server_first().as_bytes());
     wire.flush().await?;
-    let Some(Frontend::Proof(last)) = wire.next().await? else { return Ok(false) };
+    let Some(Frontend::Proof(last)) = wire.next_within(PROOF_BYTES_MAX).await? else { return Ok(false) };
     let Ok(last) = std::str::from_utf8(&last) else { return Ok(false) };
     let Some(server_final) = exchange.end(last) else { return Ok(false) };
     // Sent with the message that lets the client in.

@@ -62,15 +62,15 @@ pub enum Target {
 #[error("{0}")]
 pub struct Broken(pub &'static str);
 
-/// Takes one whole message from the input, if there is one.
-pub fn take(input: &mut BytesMut) -> Result<Option<Frontend>, Broken> {
+/// Takes one whole message of at most so many bytes from the input, if there is one.
+pub fn take(input: &mut BytesMut, bytes_max: usize) -> Result<Option<Frontend>, Broken> {
     let Some(head) = input.get(..5) else {
         return Ok(None);
     };
     let length = u32::from_be_bytes([head[1], head[2], head[3], head[4]]);
     let length = usize::try_from(length).unwrap_or(usize::MAX);
-    if !(4..=MESSAGE_BYTES_MAX).contains(&length) {
-        return Err(Broken("a message is longer than 16 MiB, or has no length"));
+    if !(4..=bytes_max).contains(&length) {
+        return Err(Broken("a message is longer than is taken, or has no length"));
     }
     if input.len() < 1 + length {
         return Ok(None);
@@ -329,7 +329,7 @@ mod tests {
     use super::*;
 
     fn parse(bytes: &[u8]) -> Result<Option<Frontend>, Broken> {
-        take(&mut BytesMut::from(bytes))
+        take(&mut BytesMut::from(bytes), MESSAGE_BYTES_MAX)
     }
 
     #[test]

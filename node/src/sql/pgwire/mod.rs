@@ -93,7 +93,6 @@ pub async fn serve(
                     doors: doors.clone(),
                     keys: keys.clone(),
                     stopped: stopped.clone(),
-                    origin: Origin::plain(Some(remote)),
                     place,
                 };
                 let served = client.serve(conn);
@@ -112,7 +111,6 @@ struct Client {
     doors: Arc<Doors>,
     keys: Arc<Keys>,
     stopped: watch::Receiver<bool>,
-    origin: Origin,
     /// None where there are too many already.
     place: Option<OwnedSemaphorePermit>,
 }
@@ -147,7 +145,8 @@ impl Client {
                 Fault::fatal("57P03", format!("the node is not ready: it {reason}"))
             }
             (Some(node), Some(_)) => {
-                let proved = login::login(&mut wire, &node.gate, &asked, &self.origin);
+                let origin = Origin::of(wire.caller());
+                let proved = login::login(&mut wire, &node.gate, &asked, &origin);
                 let caller = match tokio::time::timeout(STARTUP_MAX, proved).await {
                     Ok(Ok(Ok(caller))) => caller,
                     Ok(Ok(Err(fault))) => {

@@ -24,7 +24,7 @@ use super::values::Columns;
 use super::wire::Wire;
 use crate::bootstrap::Node;
 use crate::sql::errors;
-use crate::sql::run::{self, Asked, Door, RunError, Running, TIMEOUT_MAX};
+use crate::sql::run::{self, Asked, Asker, Door, RunError, Running, TIMEOUT_MAX};
 
 /// See the module.
 pub struct Session {
@@ -98,6 +98,11 @@ impl Session {
             cancel,
             stopped,
         }
+    }
+
+    /// Who asks.
+    pub(super) fn asker(&self) -> Asker {
+        Asker { caller: self.caller.clone(), client: Some(self.wire.caller().remote) }
     }
 
     /// Answers until the client leaves or the node stops.
@@ -276,9 +281,7 @@ impl Session {
         told: Option<SchemaRef>,
     ) -> Result<Open, Trouble> {
         let timeout = self.settings.statement_timeout().unwrap_or(TIMEOUT_MAX);
-        let client = Some(self.wire.caller().remote);
-        let asker = Asker { caller: self.caller.clone(), client };
-        let asked = Asked::new(sql, Door::Postgres, asker);
+        let asked = Asked::new(sql, Door::Postgres, self.asker());
         let asked = Asked { parameters, timeout, told, ..asked };
         let (node, cancel) = (self.node.clone(), self.cancel.clone());
         let running = tokio::select! {

@@ -142,6 +142,7 @@ impl Statements {
         let (catalogue, views) = (self.host.catalogue(), self.host.views());
         let tag = if definition.materialized { "CREATE MATERIALIZED VIEW" } else { "CREATE VIEW" };
         let name = definition.name.clone();
+        self.check_made(&name, or_replace)?;
         if catalogue.contains_key(&name) {
             return Err(HostError::NameTaken { name, what: "stream" }.into());
         }
@@ -152,8 +153,9 @@ impl Statements {
             }
             return Err(HostError::NameTaken { name, what: "view" }.into());
         }
+        self.check_view_reads(&definition.query)?;
         let compiled = self.compiler.compile(&definition, &catalogue, &views)?;
-        self.check_view_made(&name, &compiled.reads, there.is_some())?;
+        self.check_view_rows(&compiled.reads)?;
         definition.reads = compiled.reads.clone();
         definition.folds = compiled.maintained.as_ref().map(|part| part.stream.id);
         if let Some(entry) = there {
@@ -172,7 +174,7 @@ impl Statements {
         materialized: bool,
         if_exists: bool,
     ) -> Result<Answer, SqlError> {
-        self.check_owned(name)?;
+        self.check_dropped(name, if_exists)?;
         let views = self.host.views();
         match views.get(name) {
             None if self.host.catalogue().contains_key(name) => {
