@@ -1,7 +1,7 @@
 //! Who may come in, and what they may touch: the one place where doors ask.
 //!
-//! [`Gate`] says who a caller is: by certificate, by password, or by a token that was given out for
-//! a password. [`rules`] says what each call needs; [`Gate::rights`] what a caller has, as the
+//! [`Guard`] says who a caller is: by certificate, by password, or by a token that was given out for
+//! a password. [`rules`] says what each call needs; [`Guard::rights`] what a caller has, as the
 //! catalogue says it at that moment. Statements are checked where they are bound, in
 //! `alluvium_query::access`. The decision itself is `alluvium_core::meta::access::decide`.
 //!
@@ -107,7 +107,7 @@ pub enum AuthError {
 
 /// See the module.
 #[derive(Debug)]
-pub struct Gate {
+pub struct Guard {
     is_required: bool,
     cluster: Arc<Cluster>,
     checking: Mutex<BTreeMap<Option<IpAddr>, usize>>,
@@ -115,10 +115,10 @@ pub struct Gate {
     tokens: Tokens,
 }
 
-impl Gate {
+impl Guard {
     /// In front of a node. `is_required`: whether callers have to say who they are.
-    pub fn new(is_required: bool, cluster: Arc<Cluster>) -> Gate {
-        Gate {
+    pub fn new(is_required: bool, cluster: Arc<Cluster>) -> Guard {
+        Guard {
             is_required,
             cluster,
             checking: Mutex::default(),
@@ -205,7 +205,7 @@ impl Gate {
             return Err(AuthError::Busy);
         }
         *count += 1;
-        Ok(Checking { gate: self, from })
+        Ok(Checking { guard: self, from })
     }
 
     /// A token by which the caller is known for a while.
@@ -246,13 +246,13 @@ impl Gate {
 
 /// A check that waits or is under way.
 struct Checking<'a> {
-    gate: &'a Gate,
+    guard: &'a Guard,
     from: Option<IpAddr>,
 }
 
 impl Drop for Checking<'_> {
     fn drop(&mut self) {
-        let mut checking = self.gate.checking.lock();
+        let mut checking = self.guard.checking.lock();
         let left = checking.get(&self.from).map_or(0, |count| count.saturating_sub(1));
         match left {
             0 => drop(checking.remove(&self.from)),

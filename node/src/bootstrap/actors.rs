@@ -18,7 +18,7 @@ use tokio::sync::oneshot;
 
 use super::servers::Doors;
 use super::{Addresses, Node, NodeIdentity, RETENTION_INTERVAL, SPILL_DIR, join, presence};
-use crate::access::Gate;
+use crate::access::Guard;
 use crate::actors::effects::{PersistedNotice, ReplicaShell, Ways};
 use crate::actors::inbox::Inbox;
 use crate::actors::meta::{MetaActor, MetaHandle, MetaLink, MetaParts};
@@ -123,10 +123,10 @@ impl Starting<'_> {
         self.io.spawn(me.beat());
         self.doors.waits_for("the catalogue; most members of the meta group must be reached");
         is_ready.await.context("start the streams of the catalogue")?;
-        let gate = Arc::new(Gate::new(self.config.auth_required, parts.cluster.clone()));
+        let guard = Arc::new(Guard::new(self.config.auth_required, parts.cluster.clone()));
         let file = self.config.admin_password_file.as_deref();
-        first::ensure(&gate, &parts.cluster, &parts.meta, file).await?;
-        self.finish(identity, parts, gate)
+        first::ensure(&guard, &parts.cluster, &parts.meta, file).await?;
+        self.finish(identity, parts, guard)
     }
 
     async fn start_parts(
@@ -202,7 +202,7 @@ impl Starting<'_> {
         self,
         identity: NodeIdentity,
         parts: Parts,
-        gate: Arc<Gate>,
+        guard: Arc<Guard>,
     ) -> anyhow::Result<Started> {
         let Parts { cluster, peers, streams, views, metrics, compiler, supervisor, meta } = parts;
         let (config, store) = (self.config, self.store);
@@ -235,7 +235,7 @@ impl Starting<'_> {
             ingest,
             meta,
             engine,
-            gate,
+            guard,
             door,
             query_runtime: self.query.handle().clone(),
             statements,

@@ -8,7 +8,7 @@ use alluvium_core::meta::{MetaCommand, MetaOutcome};
 use alluvium_query::access::Secret;
 use anyhow::Context;
 
-use crate::access::{Gate, make_verifiers};
+use crate::access::{Guard, make_verifiers};
 use crate::actors::meta::MetaHandle;
 use crate::cluster::Cluster;
 
@@ -17,12 +17,12 @@ const PASSWORD_BYTES_MIN: usize = 8;
 
 /// Makes the user `admin`, where callers have to say who they are and nobody could.
 pub async fn ensure(
-    gate: &Gate,
+    guard: &Guard,
     cluster: &Cluster,
     meta: &MetaHandle,
     file: Option<&Path>,
 ) -> anyhow::Result<()> {
-    if !gate.is_required() || cluster.known().access.has_users() {
+    if !guard.is_required() || cluster.known().access.has_users() {
         return Ok(());
     }
     let Some(file) = file else {

@@ -28,12 +28,12 @@ use super::ingest::IngestService;
 use super::query::QueryService;
 use super::{status, transport};
 use crate::access::rules::{self, Rule};
-use crate::access::{Gate, Origin, audit};
+use crate::access::{Guard, Origin, audit};
 
 /// See the module.
 #[derive(Clone)]
 pub(super) struct Front {
-    gate: Arc<Gate>,
+    guard: Arc<Guard>,
     ingest: IngestServer<IngestService>,
     query: QueryServer<QueryService>,
     others: Routes,
@@ -44,12 +44,12 @@ type Answer = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + 
 impl Front {
     /// In front of these services.
     pub fn new(
-        gate: Arc<Gate>,
+        guard: Arc<Guard>,
         ingest: IngestServer<IngestService>,
         query: QueryServer<QueryService>,
         others: Routes,
     ) -> Front {
-        Front { gate, ingest, query, others: others.prepare() }
+        Front { guard, ingest, query, others: others.prepare() }
     }
 
     fn dispatch(&mut self, request: Request<Body>) -> Answer {
@@ -79,14 +79,14 @@ impl Service<Request<Body>> for Front {
             // As a service says of a method that it has not.
             return refused(Status::unimplemented("there is no such call"));
         };
-        if !self.gate.is_required() {
+        if !self.guard.is_required() {
             request.extensions_mut().insert(Caller::Everybody);
             return self.dispatch(request);
         }
         let mut front = self.clone();
         let asked = Asked::of(&request);
         Box::pin(async move {
-            match admit(&front.gate, rule, &asked).await {
+            match admit(&front.guard, rule, &asked).await {
                 Ok(caller) => {
                     if let Some(caller) = caller {
                         request.extensions_mut().insert(caller);
@@ -119,15 +119,15 @@ impl Asked {
 }
 
 /// Who calls, where the rule asks for it.
-async fn admit(gate: &Gate, rule: Rule, asked: &Asked) -> Result<Option<Caller>, Status> {
+async fn admit(guard: &Guard, rule: Rule, asked: &Asked) -> Result<Option<Caller>, Status> {
     let needs_operate = match rule {
         Rule::Open => return Ok(None),
         Rule::User | Rule::Select | Rule::Insert | Rule::Statement => false,
         Rule::Operate => true,
     };
-    let caller = gate.admit(asked.authorization.as_deref(), &asked.origin).await;
+    let caller = guard.admit(asked.authorization.as_deref(), &asked.origin).await;
     let caller = caller.map_err(|error| status::auth_status(&error))?;
-    if needs_operate && let Err(error) = gate.rights(&caller).on_cluster(Privilege::Operate) {
+    if needs_operate && let Err(error) = guard.rights(&caller).on_cluster(Privilege::Operate) {
         audit::call_refused(&caller, &asked.origin, &asked.path, &error.to_string());
         return Err(status::refused_status(&error));
     }

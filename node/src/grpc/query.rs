@@ -60,7 +60,7 @@ impl Query for QueryService {
     ) -> Result<Response<Parts>, Status> {
         let asker = asker(&request);
         let request = request.into_inner();
-        let rights = self.node.gate.rights(&asker.caller);
+        let rights = self.node.guard.rights(&asker.caller);
         let known = Known { streams: &self.node.streams, rights: &rights };
         let freshness = convert::freshness(request.freshness, &known)?;
         let timeout = timeout(request.timeout_ms, TIMEOUT_MAX);
@@ -103,7 +103,7 @@ impl Query for QueryService {
         check_view(&self.node, &caller, &request.view).await?;
         let (json_rows, timeout_ms) = (request.json_rows, request.timeout_ms);
         self.learn_view(&request.view).await?;
-        let rights = self.node.gate.rights(&caller);
+        let rights = self.node.guard.rights(&caller);
         let known = Known { streams: &self.node.streams, rights: &rights };
         let asked = convert::lookup(request, &known)?;
         let timeout = timeout(timeout_ms, LOOKUP_TIMEOUT_MAX);

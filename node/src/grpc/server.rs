@@ -45,7 +45,7 @@ pub async fn serve_clients(
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
         .build_v1()
         .map_err(|error| ServeError { reason: error.to_string() })?;
-    let access = node.gate.clone();
+    let guard = node.guard.clone();
     let ingest = IngestServer::new(IngestService::new(node.clone()))
         .max_decoding_message_size(CLIENT_MESSAGE_BYTES_MAX);
     let query = QueryServer::new(QueryService::new(node.clone(), node.door.clone()));
@@ -62,7 +62,7 @@ pub async fn serve_clients(
         .http2_keepalive_interval(Some(Duration::from_secs(20)))
         .http2_keepalive_timeout(Some(Duration::from_secs(10)))
         .serve_with_incoming_shutdown(
-            Front::new(access, ingest, query, others),
+            Front::new(guard, ingest, query, others),
             incoming(gate),
             stop,
         )

@@ -19,8 +19,8 @@ use crate::tls::identity;
 /// as [`Asker`].
 pub async fn admit(State(doors): State<Arc<Doors>>, mut request: Request, next: Next) -> Response {
     let rule = rules::of_route(request.method().as_str(), request.uri().path());
-    let gate = match super::node(&doors) {
-        Ok(node) => node.gate.clone(),
+    let guard = match super::node(&doors) {
+        Ok(node) => node.guard.clone(),
         Err(not_ready) => {
             return match rule {
                 Some(Rule::Open) | None => next.run(request).await,
@@ -30,7 +30,7 @@ pub async fn admit(State(doors): State<Arc<Doors>>, mut request: Request, next: 
     };
     let connection = request.extensions().get::<identity::Caller>().cloned();
     let client = connection.as_ref().map(|connection| connection.remote);
-    if !gate.is_required() {
+    if !guard.is_required() {
         request.extensions_mut().insert(Asker { caller: Caller::Everybody, client });
         return next.run(request).await;
     }
@@ -44,7 +44,7 @@ pub async fn admit(State(doors): State<Arc<Doors>>, mut request: Request, next: 
             let said = request.headers().get(header::AUTHORIZATION);
             let said = said.map(|value| value.to_str().unwrap_or_default().to_owned());
             let origin = connection.as_ref().map(Origin::of).unwrap_or_default();
-            match gate.admit(said.as_deref(), &origin).await {
+            match guard.admit(said.as_deref(), &origin).await {
                 Ok(caller) => {
                     request.extensions_mut().insert(Asker { caller, client });
                     next.run(request).await

@@ -193,9 +193,7 @@ impl Run for Statements {
 
     fn copy_in(&self, sql: &str) -> Result<CopyIn, SqlError> {
         let (catalogue, rights) = (self.host.catalogue(), self.rights());
-        CopyIn::parse(sql, &catalogue, &|stream| {
-            Ok(rights.on_table(Privilege::Insert, stream)?)
-        })
+        CopyIn::parse(sql, &catalogue, &|stream| Ok(rights.on_table(Privilege::Insert, stream)?))
     }
 
     fn asked_by(&self, caller: Caller) -> Arc<dyn Run> {

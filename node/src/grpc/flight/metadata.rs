@@ -124,7 +124,7 @@ impl FlightSqlService for FlightSql {
         let hello = HandshakeResponse { protocol_version: 0, payload: bytes::Bytes::new() };
         let mut response: Response<Handshakes> =
             Response::new(Box::pin(futures::stream::iter([Ok(hello)])));
-        if let Some(token) = self.node.gate.give_token(&caller(&request)) {
+        if let Some(token) = self.node.guard.give_token(&caller(&request)) {
             let bearer: MetadataValue<Ascii> =
                 format!("Bearer {token}").parse().map_err(internal)?;
             response.metadata_mut().insert("authorization", bearer);

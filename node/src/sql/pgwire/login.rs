@@ -10,7 +10,7 @@ use super::message::{Fault, Frontend};
 use super::startup::Asked;
 use super::wire::Wire;
 use crate::access::scram::{self, Exchange, MECHANISM};
-use crate::access::{AuthError, Gate, Origin, audit};
+use crate::access::{AuthError, Guard, Origin, audit};
 use crate::clock;
 
 /// Kinds of the message that asks for authentication.
@@ -24,11 +24,11 @@ const PROOF_BYTES_MAX: usize = 4 << 10;
 /// The caller, or what the client is told instead. A refusal says the same whatever was wrong.
 pub async fn login(
     wire: &mut Wire,
-    gate: &Gate,
+    guard: &Guard,
     asked: &Asked,
     origin: &Origin,
 ) -> io::Result<Result<Caller, Fault>> {
-    if !gate.is_required() {
+    if !guard.is_required() {
         return Ok(Ok(Caller::Everybody));
     }
     let user = asked.options.iter().find(|(name, _)| name == "user");
@@ -38,15 +38,15 @@ pub async fn login(
         Fault::fatal("28P01", format!("password authentication failed for user \"{user}\""))
     };
     if origin.certificate.as_deref() == Some(user)
-        && let Some(caller) = gate.user(user)
+        && let Some(caller) = guard.user(user)
     {
         return Ok(Ok(caller));
     }
-    let verifiers = gate.verifiers_of(user);
+    let verifiers = guard.verifiers_of(user);
     let is_known = verifiers.is_some();
-    let proved = prove(wire, verifiers.unwrap_or_else(|| nobody(gate, user))).await?;
+    let proved = prove(wire, verifiers.unwrap_or_else(|| nobody(guard, user))).await?;
     // Asked anew: the role may have gone meanwhile.
-    Ok(match gate.user(user).filter(|_| proved && is_known) {
+    Ok(match guard.user(user).filter(|_| proved && is_known) {
         Some(caller) => Ok(caller),
         None => Err(refused(AuthError::Wrong)),
     })
@@ -86,8 +86,8 @@ fn client_first(mut frame: Bytes) -> Option<String> {
     String::from_utf8(frame.to_vec()).ok()
 }
 
-fn nobody(gate: &Gate, user: &str) -> Verifiers {
+fn nobody(guard: &Guard, user: &str) -> Verifiers {
     let mut key = [0; 32];
     key[..16].copy_from_slice(&clock::random_wide().to_be_bytes());
-    scram::of_nobody(gate.salt_of_nobody(user), key)
+    scram::of_nobody(guard.salt_of_nobody(user), key)
 }

@@ -146,7 +146,7 @@ impl Client {
             }
             (Some(node), Some(_)) => {
                 let origin = Origin::of(wire.caller());
-                let proved = login::login(&mut wire, &node.gate, &asked, &origin);
+                let proved = login::login(&mut wire, &node.guard, &asked, &origin);
                 let caller = match tokio::time::timeout(STARTUP_MAX, proved).await {
                     Ok(Ok(Ok(caller))) => caller,
                     Ok(Ok(Err(fault))) => {
