@@ -1,7 +1,7 @@
 //! Who may come in, and what they may touch: the one place where doors ask.
 //!
-//! [`Guard`] says who a caller is: by certificate, by password, or by a token that was given out for
-//! a password. [`rules`] says what each call needs; [`Guard::rights`] what a caller has, as the
+//! [`Guard`] says who a caller is: by certificate, by password, or by a token that was given out
+//! for a password. [`rules`] says what each call needs; [`Guard::rights`] what a caller has, as the
 //! catalogue says it at that moment. Statements are checked where they are bound, in
 //! `alluvium_query::access`. The decision itself is `alluvium_core::meta::access::decide`.
 //!

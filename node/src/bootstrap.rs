@@ -168,7 +168,8 @@ impl Node {
         if self.guard.rights(caller).sees_all(view) {
             return Ok(());
         }
-        Err("permission denied: a policy hides rows of this view from you; ask for it by SQL".into())
+        Err("permission denied: a policy hides rows of this view from you; ask for it by SQL"
+            .into())
     }
 
     /// Ends when a caller may not have a view any more that it follows.

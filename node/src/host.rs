@@ -15,8 +15,8 @@ use alluvium_core::meta::access::{Access, AccessCommand, Verifiers};
 use alluvium_core::meta::{MetaCommand, MetaOutcome, TableKind};
 use alluvium_core::stream::{Frontier, Stream, StreamDefinition};
 use alluvium_core::view::{View, ViewDefinition};
-use alluvium_query::access::{Caller, Secret};
 use alluvium_query::access::host::RoleHost;
+use alluvium_query::access::{Caller, Secret};
 use alluvium_query::host::{
     Catalogue, Freshness, Host, HostError, MoveRow, NodeRow, PartitionPin, PartitionRow,
     ProducerRow, QuarantineRow, QueryRow, SegmentRow, ViewCatalogue, ViewChange, ViewPartition,

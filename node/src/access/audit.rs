@@ -3,6 +3,7 @@
 //! Written of every statement that changes the catalogue, roles or grants, of everything that is
 //! refused to somebody, of every login that fails and of every change of a node. A statement is
 //! told by its kind and by a hash of its text without passwords; the text itself is not written.
+//! What strangers chose is written as text, which is escaped, and never with `%`.
 
 use alluvium_core::ids::NodeId;
 use alluvium_query::access::{Caller, redacted};
@@ -16,11 +17,11 @@ pub fn statement(caller: &Caller, door: &str, sql: &str, ended: Result<&str, &Sq
     match ended {
         Ok(tag) if !is_change(tag) => {}
         Ok(tag) => tracing::info!(
-            target: "audit", who = %caller, door, kind = tag, statement = hash(sql), "allowed"
+            target: "audit", who = %caller, door, kind = tag, statement = hash(sql), "audit: allowed"
         ),
         Err(error) if error.kind() == ErrorKind::Denied => tracing::warn!(
             target: "audit", who = %caller, door, kind = kind(sql), statement = hash(sql),
-            reason = %error, "refused"
+            reason = error.to_string(), "audit: refused"
         ),
         Err(_) => {}
     }
@@ -29,14 +30,14 @@ pub fn statement(caller: &Caller, door: &str, sql: &str, ended: Result<&str, &Sq
 /// A call that was refused to somebody who is known.
 pub fn call_refused(caller: &Caller, origin: &Origin, call: &str, reason: &str) {
     tracing::warn!(
-        target: "audit", who = %caller, from = origin.text(), call, reason, "refused"
+        target: "audit", who = %caller, from = origin.text(), call, reason, "audit: refused"
     );
 }
 
 /// A stream or view that was refused to somebody without SQL.
 pub fn table_refused(caller: &Caller, table: &str, reason: &str) {
     let table: String = table.chars().filter(|c| c.is_ascii_graphic()).take(63).collect();
-    tracing::warn!(target: "audit", who = %caller, table, reason, "refused");
+    tracing::warn!(target: "audit", who = %caller, table, reason, "audit: refused");
 }
 
 /// Somebody who was not let in.
@@ -44,19 +45,19 @@ pub fn login_refused(user: &str, origin: &Origin, error: &AuthError) {
     // A name is what a stranger typed: it may be a password, or hold anything.
     let user: String = user.chars().filter(|c| c.is_ascii_graphic()).take(63).collect();
     tracing::warn!(
-        target: "audit", who = user, from = origin.text(), reason = %error, "login refused"
+        target: "audit", who = user, from = origin.text(), reason = %error, "audit: login refused"
     );
 }
 
 /// A member of the cluster was told to be in another state.
 pub fn member_changed(caller: &Caller, node: NodeId, state: &str) {
-    tracing::info!(target: "audit", who = %caller, %node, state, "member changed");
+    tracing::info!(target: "audit", who = %caller, %node, state, "audit: member changed");
 }
 
 fn is_change(tag: &str) -> bool {
     const CHANGES: [&str; 10] = [
-        "CREATE ", "DROP ", "ALTER ", "GRANT", "REVOKE", "REBUILD ", "RESUME ", "CANCEL ", "AUDIT ",
-        "KILL ",
+        "CREATE ", "DROP ", "ALTER ", "GRANT", "REVOKE", "REBUILD ", "RESUME ", "CANCEL ",
+        "AUDIT ", "KILL ",
     ];
     CHANGES.iter().any(|change| tag.starts_with(change))
 }

@@ -17,7 +17,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
 
 use super::servers::Doors;
-use super::{Addresses, Node, NodeIdentity, RETENTION_INTERVAL, SPILL_DIR, join, presence};
+use super::{Addresses, Node, NodeIdentity, RETENTION_INTERVAL, SPILL_DIR, first, join, presence};
 use crate::access::Guard;
 use crate::actors::effects::{PersistedNotice, ReplicaShell, Ways};
 use crate::actors::inbox::Inbox;

@@ -48,7 +48,7 @@ pub async fn ensure(
     let outcome = meta.change(MetaCommand::Access(alter)).await?;
     match outcome {
         MetaOutcome::AccessChanged | MetaOutcome::NothingToDo => {
-            tracing::info!(target: "audit", user = ADMIN, "first admin made");
+            tracing::info!(target: "audit", user = ADMIN, "audit: first admin made");
             Ok(())
         }
         other => anyhow::bail!("making the first admin led to {other:?}"),

@@ -269,7 +269,10 @@ impl Client {
             .keep_alive_timeout(Duration::from_secs(20));
         let addr = addr.to_owned();
         let channel = match tls {
-            None => endpoint.connect().await.map_err(|_| ClientError::NoNode { addr: addr.clone() }),
+            None => {
+                let channel = endpoint.connect().await;
+                channel.map_err(|_| ClientError::NoNode { addr: addr.clone() })
+            }
             Some(tls) => {
                 let channel = endpoint.connect_with_connector(Dialer::Command(tls)).await;
                 channel.map_err(|error| not_encrypted(addr.clone(), &error))

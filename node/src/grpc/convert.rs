@@ -143,9 +143,7 @@ pub fn lookup(request: proto::LookupRequest, known: &Known<'_>) -> Result<Lookup
     let wait = match request.freshness {
         None | Some(Asked::AsItIs(false)) => Wait::For(Freshness::Linearizable),
         Some(Asked::AsItIs(true)) => Wait::Not,
-        Some(Asked::AtLeast(frontiers)) => {
-            Wait::For(Freshness::AtLeast(named(frontiers, known)?))
-        }
+        Some(Asked::AtLeast(frontiers)) => Wait::For(Freshness::AtLeast(named(frontiers, known)?)),
     };
     let limit = match request.limit {
         0 => None,

@@ -92,7 +92,10 @@ mod tests {
         let first = statements.admit("SELECT 1", Door::Grpc, &by).unwrap();
         let _second = statements.admit("SELECT 2", Door::Http, &by).unwrap();
         for id in ["4-1", "1", "x-1", "3-", ""] {
-            assert!(matches!(kill(me, &statements, id, None), Err(HostError::Invalid { .. })), "{id}");
+            assert!(
+                matches!(kill(me, &statements, id, None), Err(HostError::Invalid { .. })),
+                "{id}"
+            );
         }
         kill(me, &statements, " 3-1 ", None).unwrap();
         // Asked for before anybody waited, and not lost.

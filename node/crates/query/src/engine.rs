@@ -31,7 +31,6 @@ use crate::hidden;
 use crate::host::{Catalogue, Freshness, Host, PartitionPin, ViewCatalogue};
 use crate::output;
 use crate::parameters::{Parameter, Placeholders};
-use crate::pg_catalog;
 use crate::segments::Footers;
 use crate::session::{EngineError, EngineOptions};
 use crate::statement::{self, Read, Statement};

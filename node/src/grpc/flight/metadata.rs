@@ -74,11 +74,7 @@ fn key_schema() -> Schema {
 }
 
 impl FlightSql {
-    async fn tables(
-        &self,
-        asker: Asker,
-        command: CommandGetTables,
-    ) -> Result<RecordBatch, Status> {
+    async fn tables(&self, asker: Asker, command: CommandGetTables) -> Result<RecordBatch, Status> {
         let include_schema = command.include_schema;
         let mut tables = command.into_builder();
         let asked = Asked::new(TABLES, Door::Flight, asker.clone());

@@ -58,18 +58,26 @@ async fn prove(wire: &mut Wire, verifiers: Verifiers) -> io::Result<bool> {
     mechanisms.extend_from_slice(&[0, 0]);
     wire.out.authentication(MECHANISMS, &mechanisms);
     wire.flush().await?;
-    let Some(Frontend::Proof(first)) = wire.next_within(PROOF_BYTES_MAX).await? else { return Ok(false) };
+    let Some(first) = proof(wire).await? else { return Ok(false) };
     let Some(first) = client_first(first) else { return Ok(false) };
     let nonce = format!("{:032x}", clock::random_wide());
     let Some(exchange) = Exchange::begin(verifiers, &first, &nonce) else { return Ok(false) };
     wire.out.authentication(GO_ON, exchange.server_first().as_bytes());
     wire.flush().await?;
-    let Some(Frontend::Proof(last)) = wire.next_within(PROOF_BYTES_MAX).await? else { return Ok(false) };
+    let Some(last) = proof(wire).await? else { return Ok(false) };
     let Ok(last) = std::str::from_utf8(&last) else { return Ok(false) };
     let Some(server_final) = exchange.end(last) else { return Ok(false) };
     // Sent with the message that lets the client in.
     wire.out.authentication(DONE, server_final.as_bytes());
     Ok(true)
+}
+
+/// The next message, where it is one that proves something.
+async fn proof(wire: &mut Wire) -> io::Result<Option<Bytes>> {
+    match wire.next_within(PROOF_BYTES_MAX).await? {
+        Some(Frontend::Proof(said)) => Ok(Some(said)),
+        Some(_) | None => Ok(None),
+    }
 }
 
 /// The first message of the mechanism, in its frame: the mechanism's name and a length.

@@ -6,8 +6,8 @@
 //! rows. Everything about streams goes to the engine through [`crate::sql::run`].
 //!
 //! Transactions are accepted and mean nothing, which a notice says: each statement stands for
-//! itself. Where callers have to say who they are, `login` makes them prove it. Where the node has a
-//! certificate, connections are encrypted, or refused.
+//! itself. Where callers have to say who they are, `login` makes them prove it. Where the node has
+//! a certificate, connections are encrypted, or refused.
 //!
 //! Written here rather than taken from a library: those there are bring features of the engine's
 //! own dependencies that nothing else needs, and a catalogue with writes, files and no limits.

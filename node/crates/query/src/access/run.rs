@@ -111,7 +111,7 @@ fn tag(statement: &AccessStatement) -> &'static str {
         AccessStatement::CreateRole { tag, .. }
         | AccessStatement::AlterRole { tag, .. }
         | AccessStatement::DropRole { tag, .. }
-        | AccessStatement::SetOwner { tag, .. } => *tag,
+        | AccessStatement::SetOwner { tag, .. } => tag,
         AccessStatement::Grant { .. } => "GRANT",
         AccessStatement::Revoke { .. } => "REVOKE",
         AccessStatement::CreatePolicy { .. } => "CREATE POLICY",
