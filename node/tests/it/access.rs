@@ -207,7 +207,7 @@ fn nothing_escapes() {
     for attempt in attempts.iter().chain(&grown) {
         let (status, answer) = sql(&node, Some("reader"), attempt);
         let shows = ["root:x:", "4711", "ami-id"].iter().any(|secret| answer.contains(secret));
-        if status < 400 || 500 <= status || shows {
+        if !(400..500).contains(&status) || shows {
             let attempt: String = attempt.chars().take(100).collect();
             let said: String =
                 answer.lines().last().unwrap_or_default().chars().take(200).collect();
