@@ -40,8 +40,16 @@ Ctrl-C gives up the line, or the statement that is running.";
 
 /// Reads and runs statements until the person leaves.
 pub fn run(runtime: &Runtime, client: &Client, args: &SqlArgs) -> Result<(), CliError> {
-    let status = runtime.block_on(client.status())?;
-    say(&format!("alluvium {} at {}; \\? for help", status.version, client.addr()));
+    let addr = client.addr();
+    match runtime.block_on(client.status()) {
+        Ok(status) => say(&format!("alluvium {} at {addr}; \\? for help", status.version)),
+        // Who may not look at nodes may ask, unless they are not let in at all.
+        Err(ClientError::Refused { .. }) => {
+            runtime.block_on(client.query("SELECT 1", &Freshness::Latest))?;
+            say(&format!("alluvium at {addr}; \\? for help"));
+        }
+        Err(error) => return Err(error.into()),
+    }
     let mut shell = Shell {
         runtime,
         client,
