@@ -183,13 +183,17 @@ fn package(root: &Path, name: &str) -> Result<Counts> {
 /// Tests one package with programs built for the whole workspace. Built package by package, each
 /// would compile DataFusion again with a slightly different set of features.
 fn built(root: &Path, name: &str) -> Result<Counts> {
+    built_with(root, name, &[])
+}
+
+fn built_with(root: &Path, name: &str, args: &[&str]) -> Result<Counts> {
     let programs = build_tests(root)?;
     let mut counts = Counts::default();
     for program in programs.iter().filter(|program| program.package == name) {
         println!("\n     running {} ({name})", program.target);
         let mut command = Command::new(&program.path);
         command.current_dir(&program.dir);
-        command.env("CARGO_MANIFEST_DIR", &program.dir).arg("--show-output");
+        command.env("CARGO_MANIFEST_DIR", &program.dir).arg("--show-output").args(args);
         counts.add(counted(&mut command)?);
     }
     Ok(counts)
@@ -200,7 +204,8 @@ fn e2e(root: &Path) -> Result<Counts> {
     setup::try_network();
     let target = cargo::target_dir()?;
     setup::try_clients(root, target.parent().context("the build results lie in a folder")?);
-    built(root, "cluster-e2e")
+    // A cluster under load takes all processors: beside another one its calls would come late.
+    built_with(root, "cluster-e2e", &["--test-threads", "1"])
 }
 
 /// What machines are told about nodes: charts, modules, playbooks, and the commands of the

@@ -253,7 +253,7 @@ def tables(console):
     expect(best.locator('[data-name="Behind"]')).to_have_text("none")
     console.shot("tables")
     console.open("cluster")
-    assert len(console.cells("Each partition")) == 4
+    expect(page.locator('[aria-label="Each partition"] tbody tr')).to_have_count(4)
     expect(page.locator(".chip.owner").first).to_be_visible()
     console.shot("cluster")
 
