@@ -2,6 +2,7 @@
 //! order.
 
 mod actors;
+mod first;
 mod join;
 mod presence;
 mod servers;
@@ -15,13 +16,17 @@ use std::time::Duration;
 
 use actix::System;
 use alluvium_core::ids::{GroupId, NodeId};
+use alluvium_core::meta::access::Privilege;
+use alluvium_core::meta::access::decide::Refused;
 use alluvium_core::time::Time;
 use alluvium_query::Engine;
+use alluvium_query::access::Caller;
 use alluvium_store::{Clock, Store, StoreOptions};
 use anyhow::Context;
 use tokio::runtime::{Handle, Runtime};
 use tokio::sync::watch;
 
+use crate::access::{Guard, audit};
 use crate::actors::meta::MetaHandle;
 use crate::clock::{self, Stopwatch};
 use crate::cluster::Cluster;
@@ -44,6 +49,9 @@ const DRAIN_MAX: Duration = Duration::from_secs(5);
 
 /// How often old segments are looked for: files go at most this long after their time.
 const RETENTION_INTERVAL: Duration = Duration::from_secs(10);
+
+/// How often it is looked whether who follows a view still may.
+const REVOKED_POLL: Duration = Duration::from_secs(1);
 
 /// Threads for sockets. Decoding and splitting appends happens there too, so they are as many as
 /// two producers that send as fast as they can will keep busy.
@@ -95,8 +103,10 @@ pub struct Node {
     pub ingest: Arc<Ingest>,
     /// Changes the catalogue.
     pub meta: Arc<MetaHandle>,
-    /// Answers SQL.
-    pub engine: Engine,
+    /// Answers SQL, to whoever it is told asks.
+    engine: Engine,
+    /// Who may come in.
+    pub guard: Arc<Guard>,
     /// Reads views without SQL.
     pub door: Arc<NodeDoor>,
     /// Where SQL runs.
@@ -121,6 +131,57 @@ pub struct Node {
 }
 
 impl Node {
+    /// What answers the statements of this caller.
+    pub fn engine(&self, caller: &Caller) -> Engine {
+        self.engine.asked_by(caller.clone())
+    }
+
+    /// Whether a caller has a privilege on a stream or view. Before it is refused, the catalogue is
+    /// asked: it may have been granted a moment ago elsewhere.
+    pub async fn allowed(
+        &self,
+        caller: &Caller,
+        privilege: Privilege,
+        table: &str,
+    ) -> Result<(), Refused> {
+        if *caller == Caller::Everybody {
+            return Ok(());
+        }
+        let is_allowed = || self.guard.rights(caller).on_table(privilege, table);
+        let Err(refused) = is_allowed() else { return Ok(()) };
+        if let Err(error) = self.meta.catch_up().await {
+            tracing::debug!(%error, "the catalogue cannot be asked");
+            return Err(refused);
+        }
+        let refused = is_allowed();
+        if let Err(refused) = &refused {
+            audit::table_refused(caller, table, &refused.to_string());
+        }
+        refused
+    }
+
+    /// Whether a caller may have groups of a view without SQL, or why not: where a policy hides
+    /// rows, only SQL can tell which.
+    pub async fn allowed_whole(&self, caller: &Caller, view: &str) -> Result<(), String> {
+        let allowed = self.allowed(caller, Privilege::Select, view).await;
+        allowed.map_err(|refused| refused.to_string())?;
+        if self.guard.rights(caller).sees_all(view) {
+            return Ok(());
+        }
+        Err("permission denied: a policy hides rows of this view from you; ask for it by SQL"
+            .into())
+    }
+
+    /// Ends when a caller may not have a view any more that it follows.
+    pub async fn revoked(&self, caller: &Caller, view: &str) {
+        if *caller == Caller::Everybody {
+            return std::future::pending().await;
+        }
+        while self.guard.rights(caller).sees_all(view) {
+            tokio::time::sleep(REVOKED_POLL).await;
+        }
+    }
+
     /// Whether appends and queries are served, or why not.
     pub fn readiness(&self) -> Result<(), String> {
         if self.is_stopping() {

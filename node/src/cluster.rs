@@ -10,6 +10,7 @@ mod outbox;
 use std::collections::{BTreeMap, BTreeSet};
 
 use alluvium_core::ids::{GroupId, NodeId};
+use alluvium_core::meta::access::Access;
 use alluvium_core::meta::placement::REPLICAS_MIN_TO_SURVIVE;
 use alluvium_core::meta::{Member, MemberState, Placement};
 use arc_swap::ArcSwap;
@@ -26,6 +27,8 @@ pub struct Known {
     pub members: BTreeMap<NodeId, Member>,
     /// Where each group lives.
     pub placements: BTreeMap<GroupId, Placement>,
+    /// Who may touch what.
+    pub access: std::sync::Arc<Access>,
 }
 
 /// See the module.

@@ -54,6 +54,10 @@ pub struct Config {
     pub insecure: Vec<&'static str>,
     /// The host by which others reach this node, where that is not the one it listens on.
     pub advertise: Option<String>,
+    /// Whether callers have to say who they are.
+    pub auth_required: bool,
+    /// The password of the first admin, where there is no user yet.
+    pub admin_password_file: Option<PathBuf>,
     /// Written with the chosen addresses once the node answers, where that is asked for.
     pub ready_file: Option<PathBuf>,
     /// What is logged, and how.

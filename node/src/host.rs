@@ -11,9 +11,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use alluvium_core::ids::Offset;
+use alluvium_core::meta::access::{Access, AccessCommand, Verifiers};
 use alluvium_core::meta::{MetaCommand, MetaOutcome, TableKind};
 use alluvium_core::stream::{Frontier, Stream, StreamDefinition};
 use alluvium_core::view::{View, ViewDefinition};
+use alluvium_query::access::host::RoleHost;
+use alluvium_query::access::{Caller, Secret};
 use alluvium_query::host::{
     Catalogue, Freshness, Host, HostError, MoveRow, NodeRow, PartitionPin, PartitionRow,
     ProducerRow, QuarantineRow, QueryRow, SegmentRow, ViewCatalogue, ViewChange, ViewPartition,
@@ -24,6 +27,7 @@ use alluvium_views::fold::Keys;
 use arrow::record_batch::RecordBatch;
 use async_trait::async_trait;
 
+use crate::access;
 use crate::actors::meta::{ChangeError, MetaHandle};
 use crate::actors::partition::{Inspected, PartitionHandle, ReadError, Serving};
 use crate::clock;
@@ -87,6 +91,14 @@ impl NodeHost {
     }
 }
 
+/// What makes a table of its owner's, where somebody said who they are.
+fn owned(owner: Option<String>, create: MetaCommand) -> MetaCommand {
+    match owner {
+        None => create,
+        Some(owner) => MetaCommand::Owned { owner, create: Box::new(create) },
+    }
+}
+
 /// The outcome where the catalogue did as it was asked, else why it did not.
 fn accepted(outcome: MetaOutcome) -> Result<MetaOutcome, HostError> {
     let invalid = |reason| Err(HostError::Invalid { reason });
@@ -131,7 +143,31 @@ fn accepted(outcome: MetaOutcome) -> Result<MetaOutcome, HostError> {
         | MetaOutcome::Announced
         | MetaOutcome::MemberChanged { .. }
         | MetaOutcome::Placed { .. }
-        | MetaOutcome::VersionRaised { .. }) => Ok(done),
+        | MetaOutcome::VersionRaised { .. }
+        | MetaOutcome::AccessChanged) => Ok(done),
+        MetaOutcome::AccessRefused(refused) => invalid(refused.to_string()),
+    }
+}
+
+#[async_trait]
+impl RoleHost for NodeHost {
+    fn access(&self) -> Arc<Access> {
+        self.cluster.known().access.clone()
+    }
+
+    async fn change_access(&self, command: AccessCommand) -> Result<(), HostError> {
+        self.change(MetaCommand::Access(command)).await.map(|_| ())
+    }
+
+    async fn verifiers(&self, password: Secret) -> Result<Verifiers, HostError> {
+        let made = access::make_verifiers(password).await;
+        let made = made.map_err(|busy| HostError::Busy {
+            reason: busy.to_string(),
+            retry_after: RETRY_AFTER,
+        })?;
+        made.ok_or_else(|| HostError::Invalid {
+            reason: "the password cannot be used; choose another".into(),
+        })
     }
 }
 
@@ -170,10 +206,11 @@ impl Host for NodeHost {
         &self,
         definition: StreamDefinition,
         if_not_exists: bool,
+        owner: Option<String>,
     ) -> Result<(), HostError> {
         let created_at = clock::now();
         let create = MetaCommand::CreateStream { definition, if_not_exists, created_at };
-        self.change(create).await?;
+        self.change(owned(owner, create)).await?;
         Ok(())
     }
 
@@ -259,8 +296,9 @@ impl Host for NodeHost {
         definition: ViewDefinition,
         if_not_exists: bool,
         or_replace: bool,
+        owner: Option<String>,
     ) -> Result<(), HostError> {
-        self.create(definition, if_not_exists, or_replace).await
+        self.create(definition, if_not_exists, or_replace, owner).await
     }
 
     async fn drop_view(&self, name: &str, if_exists: bool) -> Result<(), HostError> {
@@ -293,8 +331,8 @@ impl Host for NodeHost {
         queries::rows(self.cluster.me(), &self.statements)
     }
 
-    fn kill_query(&self, id: &str) -> Result<(), HostError> {
-        queries::kill(self.cluster.me(), &self.statements, id)
+    fn kill_query(&self, id: &str, of: Option<&Caller>) -> Result<(), HostError> {
+        queries::kill(self.cluster.me(), &self.statements, id, of)
     }
 
     async fn quarantine_rows(&self) -> Result<Vec<QuarantineRow>, HostError> {

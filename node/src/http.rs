@@ -4,6 +4,7 @@
 //! another way in; `/v1/openapi.json` describes it. `/console/` are pages for people, which ask
 //! over `/v1/` like any other program. `origin` keeps pages of other sites away from both.
 
+mod access;
 mod changes;
 mod console;
 mod events;
@@ -50,6 +51,7 @@ pub fn router(doors: Arc<Doors>) -> Router {
         .route("/metrics", get(metrics))
         .route("/v1/openapi.json", get(openapi))
         .merge(for_own_pages)
+        .layer(from_fn_with_state(doors.clone(), access::admit))
         .layer(map_request(listen::show_caller))
         .with_state(doors)
 }

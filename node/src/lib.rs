@@ -5,6 +5,7 @@
 //! views, [`contain`] keeps a view's panic to itself, [`host`] shows them to SQL, [`grpc`],
 //! [`sql`] and [`http`] are the front doors, [`cli`] is the other side of them.
 
+pub mod access;
 pub mod actors;
 pub mod bootstrap;
 pub mod cli;

@@ -19,7 +19,9 @@ use crate::config::LogFormat;
 ///
 /// `plain`: without colours even on a terminal. What goes to a file or a journal is always plain.
 pub fn start_logs(format: LogFormat, filter: &str, plain: bool) {
-    let filter = EnvFilter::try_new(filter).unwrap_or_else(|_| EnvFilter::new("info"));
+    // Who did what and was refused what is written whatever else is, unless the filter names it.
+    let filter = EnvFilter::try_new(format!("audit=info,{filter}"));
+    let filter = filter.unwrap_or_else(|_| EnvFilter::new("info"));
     let colours = !plain && std::io::stderr().is_terminal();
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours);
     let builder = builder.with_writer(std::io::stderr);

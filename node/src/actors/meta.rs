@@ -214,7 +214,8 @@ impl MetaActor {
     fn publish(&self) {
         let meta = self.shell.machine();
         let (members, placements) = (meta.members().clone(), meta.placements().clone());
-        self.cluster.publish(Known { members, placements });
+        let access = meta.access().clone();
+        self.cluster.publish(Known { members, placements, access });
     }
 
     fn replied(&mut self, reply: &Reply) {

@@ -17,7 +17,8 @@ use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
 
 use super::servers::Doors;
-use super::{Addresses, Node, NodeIdentity, RETENTION_INTERVAL, SPILL_DIR, join, presence};
+use super::{Addresses, Node, NodeIdentity, RETENTION_INTERVAL, SPILL_DIR, first, join, presence};
+use crate::access::Guard;
 use crate::actors::effects::{PersistedNotice, ReplicaShell, Ways};
 use crate::actors::inbox::Inbox;
 use crate::actors::meta::{MetaActor, MetaHandle, MetaLink, MetaParts};
@@ -122,7 +123,10 @@ impl Starting<'_> {
         self.io.spawn(me.beat());
         self.doors.waits_for("the catalogue; most members of the meta group must be reached");
         is_ready.await.context("start the streams of the catalogue")?;
-        self.finish(identity, parts)
+        let guard = Arc::new(Guard::new(self.config.auth_required, parts.cluster.clone()));
+        let file = self.config.admin_password_file.as_deref();
+        first::ensure(&guard, &parts.cluster, &parts.meta, file).await?;
+        self.finish(identity, parts, guard)
     }
 
     async fn start_parts(
@@ -194,7 +198,12 @@ impl Starting<'_> {
         Ok(Parts { cluster, peers, streams, views, metrics, compiler, supervisor, meta })
     }
 
-    fn finish(self, identity: NodeIdentity, parts: Parts) -> anyhow::Result<Started> {
+    fn finish(
+        self,
+        identity: NodeIdentity,
+        parts: Parts,
+        guard: Arc<Guard>,
+    ) -> anyhow::Result<Started> {
         let Parts { cluster, peers, streams, views, metrics, compiler, supervisor, meta } = parts;
         let (config, store) = (self.config, self.store);
         let limits = IngestLimits {
@@ -226,6 +235,7 @@ impl Starting<'_> {
             ingest,
             meta,
             engine,
+            guard,
             door,
             query_runtime: self.query.handle().clone(),
             statements,

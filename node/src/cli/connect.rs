@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use super::CliError;
+use super::credentials::CredentialArgs;
 use crate::grpc::client::Client;
 use crate::tls::{ClientTls, Pair};
 
@@ -32,6 +33,9 @@ pub struct ConnectArgs {
     /// Where ca.crt lies, and client.USER.crt with its key if there is but one
     #[arg(long, env = "ALLUVIUM_CERTS_DIR", value_name = "DIR", global = true)]
     pub certs_dir: Option<PathBuf>,
+    /// Whose password
+    #[command(flatten)]
+    pub credentials: CredentialArgs,
 }
 
 impl ConnectArgs {
@@ -42,7 +46,8 @@ impl ConnectArgs {
             None => (self.addr.as_str(), false),
         };
         let tls = self.tls(is_https)?;
-        Ok(Client::connect_with(addr, tls).await?)
+        let authorization = self.credentials.authorization(addr, tls.is_some())?;
+        Ok(Client::connect_with(addr, tls, authorization).await?)
     }
 
     fn tls(&self, is_https: bool) -> Result<Option<ClientTls>, CliError> {

@@ -5,6 +5,7 @@
 
 pub mod cert;
 mod connect;
+mod credentials;
 pub mod freshness;
 pub mod ingest;
 pub mod node;

@@ -29,6 +29,8 @@ pub(super) fn check(given: &Given) -> Result<Config, ConfigError> {
         tls: given.tls()?,
         insecure: Vec::new(),
         advertise: given.parse("advertise", parse_host)?,
+        auth_required: false,
+        admin_password_file: given.parse("admin_password_file", parse_path)?,
         ready_file: given.parse("ready_file", parse_path)?,
         log: LogConfig {
             filter: given.parse("log", parse_filter)?.unwrap_or_else(|| default("log").into()),
@@ -42,6 +44,8 @@ pub(super) fn check(given: &Given) -> Result<Config, ConfigError> {
         segment_age: given.or_default("segment_age", parse_segment_age)?,
     };
     given.check_ports(&config)?;
+    let is_auth_required = given.parse("auth", parse_auth)?;
+    config.auth_required = is_auth_required.unwrap_or(!insecure && can_be_reached(&config));
     config.insecure = given.check_doors(&config, insecure)?;
     Ok(config)
 }
@@ -222,6 +226,20 @@ fn parse_name(text: &str) -> Result<String, String> {
     }
     Err("a name is 1 to 63 letters, digits, '.', '_' or '-', and begins with a letter or digit"
         .into())
+}
+
+/// Whether a client on another machine could reach the node.
+fn can_be_reached(config: &Config) -> bool {
+    let doors = [config.listen, config.http_listen, config.pg_listen];
+    doors.iter().any(|door| !door.ip().is_loopback())
+}
+
+fn parse_auth(text: &str) -> Result<bool, String> {
+    match text {
+        "none" => Ok(false),
+        "required" => Ok(true),
+        _ => Err("must be none or required".into()),
+    }
 }
 
 fn parse_format(text: &str) -> Result<LogFormat, String> {

@@ -8,8 +8,15 @@ use std::path::PathBuf;
 pub struct Variables(BTreeMap<String, String>);
 
 /// Variables that the client commands read and a node ignores.
-const CLIENT_VARIABLES: [&str; 5] =
-    ["ALLUVIUM_ADDR", "ALLUVIUM_TLS", "ALLUVIUM_CA", "ALLUVIUM_CERT", "ALLUVIUM_KEY"];
+const CLIENT_VARIABLES: [&str; 7] = [
+    "ALLUVIUM_ADDR",
+    "ALLUVIUM_TLS",
+    "ALLUVIUM_CA",
+    "ALLUVIUM_CERT",
+    "ALLUVIUM_KEY",
+    "ALLUVIUM_USER",
+    "ALLUVIUM_PASSWORD_FILE",
+];
 
 impl Variables {
     /// Of this process. A value that is not Unicode is kept with its bad parts replaced, so that a

@@ -160,6 +160,22 @@ pub const KEYS: &[Key] = &[
         help: "Let addresses other than loopback be listened on without TLS",
     },
     Key {
+        name: "auth",
+        flag: "auth",
+        value_name: Some("none|required"),
+        default: "",
+        help: "Whether callers have to say who they are \
+               [default: none where every address is loopback or --insecure is given]",
+    },
+    Key {
+        name: "admin_password_file",
+        flag: "admin-password-file",
+        value_name: Some("FILE"),
+        default: "",
+        help: "Holds the password of the user admin, who is made when authentication is required \
+               and there is no user yet [default: none]",
+    },
+    Key {
         name: "log",
         flag: "log",
         value_name: Some("FILTER"),

@@ -9,7 +9,8 @@ use alluvium_proto::v1::admin_server::Admin;
 use alluvium_query::host::NodeRow;
 use tonic::{Request, Response, Status};
 
-use super::status;
+use super::{caller, status};
+use crate::access::audit;
 use crate::bootstrap::Node;
 use crate::clock;
 use crate::host::cluster;
@@ -68,6 +69,7 @@ impl Admin for AdminService {
         &self,
         request: Request<proto::ChangeNodeRequest>,
     ) -> Result<Response<proto::ChangeNodeResponse>, Status> {
+        let caller = caller(&request);
         let request = request.into_inner();
         let node = member_named(&self.node, &request.node)?;
         let state = match request.change() {
@@ -81,7 +83,9 @@ impl Admin for AdminService {
         let command = MetaCommand::SetMemberState { node, state, at: clock::now() };
         let outcome = self.node.meta.change(command).await;
         match outcome.map_err(|error| status::change_status(&error))? {
-            MetaOutcome::MemberChanged { .. } | MetaOutcome::NothingToDo => {}
+            MetaOutcome::MemberChanged { .. } | MetaOutcome::NothingToDo => {
+                audit::member_changed(&caller, node, &state.to_string());
+            }
             MetaOutcome::MemberRefused { reason, .. } => {
                 return Err(Status::failed_precondition(reason));
             }

@@ -4,6 +4,7 @@
 //! be told from its retry, a statement cannot.
 
 pub mod appender;
+mod authorization;
 pub mod cluster;
 #[cfg(test)]
 mod tests;
@@ -19,12 +20,14 @@ use alluvium_proto::v1::ingest_client::IngestClient;
 use alluvium_proto::v1::query_client::QueryClient;
 use bytes::Bytes;
 use tonic::Code;
+use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Channel, Endpoint};
 
 use super::transport::Dialer;
 use crate::tls::ClientTls;
 
 pub use self::appender::{Ack, Appender, Batch};
+pub use self::authorization::Authorization;
 pub use self::cluster::{NodeChange, NodeInfo};
 pub use self::view::{Begin, Change, Changes, Found, Keys, Lookup};
 
@@ -42,8 +45,11 @@ const WINDOW_BYTES: u32 = 4 << 20;
 #[derive(Clone, Debug)]
 pub struct Client {
     addr: String,
-    channel: Channel,
+    channel: Calls,
 }
+
+/// Calls that say who makes them.
+type Calls = InterceptedService<Channel, Authorization>;
 
 /// Why a call was not answered as hoped.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -242,11 +248,15 @@ impl ClientError {
 impl Client {
     /// Connects, or says that nobody is there.
     pub async fn connect(addr: &str) -> Result<Client, ClientError> {
-        Client::connect_with(addr, None).await
+        Client::connect_with(addr, None, Authorization::default()).await
     }
 
-    /// The same over an encrypted connection, where it says how.
-    pub async fn connect_with(addr: &str, tls: Option<ClientTls>) -> Result<Client, ClientError> {
+    /// The same over an encrypted connection, where it says how, and as somebody.
+    pub async fn connect_with(
+        addr: &str,
+        tls: Option<ClientTls>,
+        authorization: Authorization,
+    ) -> Result<Client, ClientError> {
         let bad = || ClientError::BadAddress { addr: addr.to_owned() };
         crate::config::split_addr(addr).map_err(|_| bad())?;
         let endpoint = Endpoint::from_shared(format!("http://{addr}")).map_err(|_| bad())?;
@@ -258,17 +268,17 @@ impl Client {
             .http2_keep_alive_interval(Duration::from_secs(10))
             .keep_alive_timeout(Duration::from_secs(20));
         let addr = addr.to_owned();
-        let Some(tls) = tls else {
-            let channel = endpoint.connect().await;
-            return match channel {
-                Ok(channel) => Ok(Client { addr, channel }),
-                Err(_) => Err(ClientError::NoNode { addr }),
-            };
+        let channel = match tls {
+            None => {
+                let channel = endpoint.connect().await;
+                channel.map_err(|_| ClientError::NoNode { addr: addr.clone() })
+            }
+            Some(tls) => {
+                let channel = endpoint.connect_with_connector(Dialer::Command(tls)).await;
+                channel.map_err(|error| not_encrypted(addr.clone(), &error))
+            }
         };
-        match endpoint.connect_with_connector(Dialer::Command(tls)).await {
-            Ok(channel) => Ok(Client { addr, channel }),
-            Err(error) => Err(not_encrypted(addr, &error)),
-        }
+        Ok(Client { addr, channel: InterceptedService::new(channel?, authorization) })
     }
 
     /// The address as it was given.

@@ -6,6 +6,7 @@ use alluvium_core::ids::{Epoch, Offset, PartitionNumber, ProducerId, Sequence, S
 use alluvium_core::partition::Stamp;
 use alluvium_core::stream::Frontier;
 use alluvium_proto::v1 as proto;
+use alluvium_query::access::Rights;
 use alluvium_query::host::Freshness;
 use tonic::Status;
 
@@ -70,28 +71,42 @@ pub fn frontier(stream: &str, frontier: &Frontier) -> proto::Frontier {
     proto::Frontier { stream: stream.to_string(), offsets: offsets.collect() }
 }
 
+/// The streams there are, and which of them a caller knows.
+#[derive(Debug)]
+pub struct Known<'a> {
+    /// All of them.
+    pub streams: &'a Streams,
+    /// The caller's.
+    pub rights: &'a Rights,
+}
+
 /// What freshness a query asked for.
 pub fn freshness(
     asked: Option<proto::query_request::Freshness>,
-    streams: &Streams,
+    known: &Known<'_>,
 ) -> Result<Freshness, Status> {
     let (exact, frontiers) = match asked {
         None => return Ok(Freshness::Linearizable),
         Some(proto::query_request::Freshness::AtLeast(frontiers)) => (false, frontiers),
         Some(proto::query_request::Freshness::AsOf(frontiers)) => (true, frontiers),
     };
-    let named = named(frontiers, streams)?;
+    let named = named(frontiers, known)?;
     Ok(if exact { Freshness::AsOf(named) } else { Freshness::AtLeast(named) })
 }
 
-/// Frontiers with the streams they name.
+/// Frontiers with the streams they name. A caller who may not read a stream may name it, as a view
+/// of it says its frontiers, and is not told what of that is not there: it is waited for nowhere.
 fn named(
     frontiers: proto::Frontiers,
-    streams: &Streams,
+    known: &Known<'_>,
 ) -> Result<Vec<(StreamId, Frontier)>, Status> {
     let mut named = Vec::with_capacity(frontiers.frontiers.len());
     for frontier in frontiers.frontiers {
-        let Some(served) = streams.get(&frontier.stream) else {
+        let is_told = known.rights.sees(&frontier.stream);
+        let Some(served) = known.streams.get(&frontier.stream) else {
+            if !is_told {
+                continue;
+            }
             let message =
                 format!("freshness names stream \"{}\", which does not exist", frontier.stream);
             return Err(Status::not_found(message));
@@ -100,6 +115,9 @@ fn named(
         let mut offsets = BTreeMap::new();
         for (partition, offset) in frontier.offsets {
             if partition_count <= partition as usize {
+                if !is_told {
+                    continue;
+                }
                 let message = format!(
                     "freshness names partition {partition} of stream \"{}\", which has \
                      {partition_count}",
@@ -115,7 +133,7 @@ fn named(
 }
 
 /// A lookup as the views' door takes it.
-pub fn lookup(request: proto::LookupRequest, streams: &Streams) -> Result<Lookup, Status> {
+pub fn lookup(request: proto::LookupRequest, known: &Known<'_>) -> Result<Lookup, Status> {
     use proto::lookup_request::{Freshness as Asked, Keys};
     let keys = match request.keys {
         Some(Keys::Json(bytes)) => WrittenKeys::Json(bytes),
@@ -125,9 +143,7 @@ pub fn lookup(request: proto::LookupRequest, streams: &Streams) -> Result<Lookup
     let wait = match request.freshness {
         None | Some(Asked::AsItIs(false)) => Wait::For(Freshness::Linearizable),
         Some(Asked::AsItIs(true)) => Wait::Not,
-        Some(Asked::AtLeast(frontiers)) => {
-            Wait::For(Freshness::AtLeast(named(frontiers, streams)?))
-        }
+        Some(Asked::AtLeast(frontiers)) => Wait::For(Freshness::AtLeast(named(frontiers, known)?)),
     };
     let limit = match request.limit {
         0 => None,

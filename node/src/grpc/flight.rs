@@ -11,11 +11,11 @@ mod metadata;
 mod put;
 mod values;
 
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 
 use alluvium_core::schema::ColumnType;
+use alluvium_query::access::Caller;
 use alluvium_query::pg_catalog::{column_type_of, oid_of};
 use alluvium_query::{DescribedRows, Parameter};
 use alluvium_views::columns;
@@ -35,7 +35,7 @@ use tonic::{Response, Status};
 
 use super::status;
 use crate::bootstrap::Node;
-use crate::sql::run::{self, Asked, Door, RunError};
+use crate::sql::run::{self, Asked, Asker, Door, RunError};
 
 /// Bytes of one message: below the 4 MiB that gRPC libraries take unless told otherwise.
 const MESSAGE_BYTES: usize = 2 << 20;
@@ -87,20 +87,25 @@ impl FlightSql {
     /// Where the answer of a statement is to be had.
     async fn info(
         &self,
+        caller: &Caller,
         statement: Statement,
         descriptor: FlightDescriptor,
     ) -> Result<Response<FlightInfo>, Status> {
-        let schema = self.told(&statement).await?;
+        let schema = self.told(caller, &statement).await?;
         let ticket = TicketStatementQuery { statement_handle: statement.to_handle() };
         Ok(Response::new(flight_info(schema, ticket.as_any().encode_to_vec(), descriptor)?))
     }
 
     /// The columns of a statement's answer; none where they are told with the rows, since nothing
     /// runs before rows are asked for.
-    async fn told(&self, statement: &Statement) -> Result<Option<SchemaRef>, Status> {
+    async fn told(
+        &self,
+        caller: &Caller,
+        statement: &Statement,
+    ) -> Result<Option<SchemaRef>, Status> {
         let known: Vec<Option<ColumnType>> =
             statement.parameters.iter().map(|one| Some(one.column_type.clone())).collect();
-        let described = self.node.engine.describe(&statement.sql, &known).await;
+        let described = self.node.engine(caller).describe(&statement.sql, &known).await;
         let described = described.map_err(|error| status::sql_status(&error))?;
         Ok(match &described.rows {
             DescribedRows::Of(schema) => Some(run::nullable(schema)),
@@ -109,14 +114,10 @@ impl FlightSql {
     }
 
     /// Runs a statement and sends its rows as they come.
-    async fn rows(
-        &self,
-        statement: Statement,
-        client: Option<SocketAddr>,
-    ) -> Result<Response<Rows>, Status> {
-        let told = self.told(&statement).await?;
+    async fn rows(&self, asker: Asker, statement: Statement) -> Result<Response<Rows>, Status> {
+        let told = self.told(&asker.caller, &statement).await?;
         let Statement { sql, parameters } = statement;
-        let asked = Asked { parameters, told, client, ..Asked::new(sql, Door::Flight) };
+        let asked = Asked { parameters, told, ..Asked::new(sql, Door::Flight, asker) };
         let running = run::run(&self.node, asked).await.map_err(|error| run_status(&error))?;
         let batches = ReceiverStream::new(running.batches);
         let batches = batches.map_err(|error| FlightError::Tonic(Box::new(run_status(&error))));
@@ -124,13 +125,9 @@ impl FlightSql {
     }
 
     /// Runs a statement for what it changes; says how many rows that were.
-    async fn update(
-        &self,
-        statement: Statement,
-        client: Option<SocketAddr>,
-    ) -> Result<i64, Status> {
+    async fn update(&self, asker: Asker, statement: Statement) -> Result<i64, Status> {
         let Statement { sql, parameters } = statement;
-        let asked = Asked { parameters, client, ..Asked::new(sql, Door::Flight) };
+        let asked = Asked { parameters, ..Asked::new(sql, Door::Flight, asker) };
         let running = run::run(&self.node, asked).await.map_err(|error| run_status(&error))?;
         let mut batches = ReceiverStream::new(running.batches);
         let mut row_count = 0;

@@ -4,15 +4,17 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use alluvium_core::ids::{Epoch, ProducerId, Sequence};
+use alluvium_core::meta::access::Privilege;
 use alluvium_core::meta::{MetaCommand, MetaOutcome};
 use alluvium_core::partition::Stamp;
 use alluvium_proto::v1 as proto;
 use alluvium_proto::v1::ingest_server::Ingest;
+use alluvium_query::access::Caller;
 use tokio::sync::mpsc;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::convert::{self, AppendCall};
-use super::status;
+use super::{caller, status};
 use crate::bootstrap::Node;
 use crate::clock::Stopwatch;
 use crate::ingest::{AppendAck, AppendError, PendingAppend};
@@ -44,7 +46,9 @@ impl Ingest for IngestService {
         &self,
         request: Request<proto::OpenProducerRequest>,
     ) -> Result<Response<proto::OpenProducerResponse>, Status> {
+        let caller = caller(&request);
         let request = request.into_inner();
+        check_append(&self.node, &caller, &request.stream).await?;
         alluvium_core::meta::check_producer_name(&request.name)
             .map_err(|error| Status::invalid_argument(error.to_string()))?;
         let stream = self.node.stream(&request.stream).await;
@@ -64,7 +68,9 @@ impl Ingest for IngestService {
         request: Request<proto::AppendRequest>,
     ) -> Result<Response<proto::AppendResponse>, Status> {
         let watch = Stopwatch::start();
+        let caller = caller(&request);
         let AppendCall { stream, stamp, rows, .. } = convert::append_call(request.into_inner())?;
+        check_append(&self.node, &caller, &stream).await?;
         let answer = match self.node.stream(&stream).await {
             Ok(_) => self.node.ingest.append(&stream, stamp, rows).await,
             Err(error) => Err(error),
@@ -85,7 +91,8 @@ impl Ingest for IngestService {
         // The channel is the window: when it is full of unanswered batches, no further one is read,
         // and HTTP/2 flow control holds the client back.
         let (started, pending) = mpsc::channel(WINDOW_BATCHES);
-        tokio::spawn(read_batches(self.node.clone(), request.into_inner(), started));
+        let caller = caller(&request);
+        tokio::spawn(read_batches(self.node.clone(), caller, request.into_inner(), started));
         let answers = Answering { node: self.node.clone(), pending, before: None };
         let answers = futures::stream::unfold(answers, async |mut answers| {
             let answer = answers.next().await?;
@@ -93,6 +100,12 @@ impl Ingest for IngestService {
         });
         Ok(Response::new(Box::pin(answers)))
     }
+}
+
+/// Whether the caller may append to a stream: asked for each batch, so that what was revoked ends.
+async fn check_append(node: &Node, caller: &Caller, stream: &str) -> Result<(), Status> {
+    let allowed = node.allowed(caller, Privilege::Insert, stream).await;
+    allowed.map_err(|refused| status::refused_status(&refused))
 }
 
 /// A batch that was handed to its partitions, or refused on the way.
@@ -109,6 +122,7 @@ enum StartError {
 
 async fn read_batches(
     node: Arc<Node>,
+    caller: Caller,
     mut requests: Streaming<proto::AppendRequest>,
     started: mpsc::Sender<Started>,
 ) {
@@ -127,13 +141,14 @@ async fn read_batches(
             }
         };
         let watch = Stopwatch::start();
-        let (stream, append) = start(&node, request).await;
+        let (stream, append) = start(&node, &caller, request).await;
         place.send(Started { stream, watch, append });
     }
 }
 
 async fn start(
     node: &Node,
+    caller: &Caller,
     request: proto::AppendRequest,
 ) -> (String, Result<PendingAppend, StartError>) {
     let call = match convert::append_call(request) {
@@ -141,6 +156,9 @@ async fn start(
         Err(error) => return (String::new(), Err(StartError::Call(error))),
     };
     let AppendCall { stream, stamp, rows, byte_count } = call;
+    if let Err(refused) = check_append(node, caller, &stream).await {
+        return (stream, Err(StartError::Call(refused)));
+    }
     if let Err(error) = node.stream(&stream).await {
         return (stream, Err(StartError::Append(error)));
     }

@@ -7,15 +7,17 @@ use std::time::Duration;
 use alluvium_proto::v1 as proto;
 use alluvium_proto::v1::query_response::Part;
 use alluvium_proto::v1::query_server::Query;
+use alluvium_query::access::Caller;
 use alluvium_query::{Answer, wire};
 use futures::StreamExt;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
-use super::transport::remote_of;
+use super::convert::Known;
 use super::view::{self, ViewDoor};
-use super::{convert, status};
+use super::{asker, caller, convert, status};
+use crate::access::audit;
 use crate::bootstrap::Node;
 use crate::clock::Stopwatch;
 use crate::sql::run::{Door, Place, RunError, TIMEOUT_MAX};
@@ -56,18 +58,21 @@ impl Query for QueryService {
         &self,
         request: Request<proto::QueryRequest>,
     ) -> Result<Response<Parts>, Status> {
-        let client = remote_of(&request);
+        let asker = asker(&request);
         let request = request.into_inner();
-        let freshness = convert::freshness(request.freshness, &self.node.streams)?;
+        let rights = self.node.guard.rights(&asker.caller);
+        let known = Known { streams: &self.node.streams, rights: &rights };
+        let freshness = convert::freshness(request.freshness, &known)?;
         let timeout = timeout(request.timeout_ms, TIMEOUT_MAX);
-        let place = self.node.statements.admit(&request.sql, Door::Grpc, client);
+        let place = self.node.statements.admit(&request.sql, Door::Grpc, &asker);
         let place = place.map_err(|full| Status::resource_exhausted(full.to_string()))?;
         let (parts, answer) = mpsc::channel(BATCHES_BUFFERED);
         let node = self.node.clone();
         // Queries have their own threads: a long one must not hold up appends.
         let run = async move {
             let watch = Stopwatch::start();
-            let running = run(&node, &request.sql, freshness, &parts, (&watch, &place));
+            let (caller, sql) = (&asker.caller, &request.sql);
+            let running = run(&node, caller, sql, freshness, &parts, (&watch, &place));
             let ended = tokio::select! {
                 biased;
                 // The caller left: what is still running is dropped.
@@ -93,10 +98,14 @@ impl Query for QueryService {
         &self,
         request: Request<proto::LookupRequest>,
     ) -> Result<Response<proto::LookupResponse>, Status> {
+        let caller = caller(&request);
         let request = request.into_inner();
+        check_view(&self.node, &caller, &request.view).await?;
         let (json_rows, timeout_ms) = (request.json_rows, request.timeout_ms);
         self.learn_view(&request.view).await?;
-        let asked = convert::lookup(request, &self.node.streams)?;
+        let rights = self.node.guard.rights(&caller);
+        let known = Known { streams: &self.node.streams, rights: &rights };
+        let asked = convert::lookup(request, &known)?;
         let timeout = timeout(timeout_ms, LOOKUP_TIMEOUT_MAX);
         let found = tokio::time::timeout(timeout, view::lookup(self.door.as_ref(), &asked)).await;
         match found {
@@ -113,15 +122,20 @@ impl Query for QueryService {
         &self,
         request: Request<proto::SubscribeRequest>,
     ) -> Result<Response<Self::SubscribeStream>, Status> {
-        let asked = convert::subscribe(request.into_inner());
+        let caller = caller(&request);
+        let request = request.into_inner();
+        check_view(&self.node, &caller, &request.view).await?;
+        let asked = convert::subscribe(request);
         self.learn_view(&asked.view).await?;
         let (parts, answer) = mpsc::channel(BATCHES_BUFFERED);
         let door = self.door.clone();
+        let (node, view) = (self.node.clone(), asked.view.clone());
         self.node.query_runtime.spawn(async move {
             view::subscribe(door.as_ref(), &asked, parts).await;
         });
         let answer = ReceiverStream::new(answer)
             .map(|part| part.map(convert::subscribe_response).map_err(status::door_status));
+        let answer = answer.take_until(async move { node.revoked(&caller, &view).await });
         Ok(Response::new(Box::pin(answer)))
     }
 }
@@ -136,6 +150,10 @@ impl QueryService {
     }
 }
 
+async fn check_view(node: &Node, caller: &Caller, view: &str) -> Result<(), Status> {
+    node.allowed_whole(caller, view).await.map_err(Status::permission_denied)
+}
+
 /// How long a call may take, given what its caller asked for.
 fn timeout(asked_ms: u32, max: Duration) -> Duration {
     let asked = Duration::from_millis(u64::from(asked_ms));
@@ -144,13 +162,16 @@ fn timeout(asked_ms: u32, max: Duration) -> Duration {
 
 async fn run(
     node: &Node,
+    caller: &Caller,
     sql: &str,
     freshness: alluvium_query::host::Freshness,
     parts: &mpsc::Sender<Result<proto::QueryResponse, Status>>,
     (watch, place): (&Stopwatch, &Place),
 ) -> Result<(), Status> {
-    let answer =
-        node.engine.run(sql, freshness).await.map_err(|error| status::sql_status(&error))?;
+    let answer = node.engine(caller).run(sql, freshness).await;
+    let tag = answer.as_ref().map(|answer| answer.tag.as_str());
+    audit::statement(caller, Door::Grpc.name(), sql, tag);
+    let answer = answer.map_err(|error| status::sql_status(&error))?;
     let Answer { schema, mut batches, as_of, tag } = answer;
     place.answers();
     send(parts, Part::Schema(wire::encode_schema(&schema))).await?;

@@ -45,6 +45,7 @@ pub async fn serve_clients(
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
         .build_v1()
         .map_err(|error| ServeError { reason: error.to_string() })?;
+    let guard = node.guard.clone();
     let ingest = IngestServer::new(IngestService::new(node.clone()))
         .max_decoding_message_size(CLIENT_MESSAGE_BYTES_MAX);
     let query = QueryServer::new(QueryService::new(node.clone(), node.door.clone()));
@@ -60,7 +61,11 @@ pub async fn serve_clients(
         .initial_connection_window_size(WINDOW_BYTES)
         .http2_keepalive_interval(Some(Duration::from_secs(20)))
         .http2_keepalive_timeout(Some(Duration::from_secs(10)))
-        .serve_with_incoming_shutdown(Front::new(ingest, query, others), incoming(gate), stop)
+        .serve_with_incoming_shutdown(
+            Front::new(guard, ingest, query, others),
+            incoming(gate),
+            stop,
+        )
         .await
         .map_err(|error| ServeError { reason: error.to_string() })
 }

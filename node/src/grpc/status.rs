@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
+use alluvium_core::meta::access::decide::Refused;
 use alluvium_query::{ErrorKind, SqlError};
 use tonic::{Code, Status};
 
+use crate::access::AuthError;
 use crate::actors::meta::ChangeError;
 use crate::ingest::{AppendError, RETRY_AFTER};
 use crate::sql::producers::ProducerError;
@@ -72,9 +74,27 @@ pub fn sql_status(error: &SqlError) -> Status {
         ErrorKind::Unavailable => Code::Unavailable,
         ErrorKind::OutOfRange => Code::OutOfRange,
         ErrorKind::Cancelled => Code::Cancelled,
+        ErrorKind::Denied => Code::PermissionDenied,
         ErrorKind::Internal => Code::Internal,
     };
     with_retry_after(Status::new(code, error.to_string()), error.retry_after())
+}
+
+/// Somebody who is not let in.
+pub fn auth_status(error: &AuthError) -> Status {
+    match error {
+        AuthError::Busy => Status::resource_exhausted(error.to_string()),
+        AuthError::Missing
+        | AuthError::Malformed
+        | AuthError::Wrong
+        | AuthError::Token
+        | AuthError::Readable => Status::unauthenticated(error.to_string()),
+    }
+}
+
+/// Something that is not granted.
+pub fn refused_status(refused: &Refused) -> Status {
+    Status::permission_denied(refused.to_string())
 }
 
 /// A lookup or a subscription that failed.

@@ -4,6 +4,7 @@
 //! it stops nothing else, and says which node to ask.
 
 use alluvium_core::ids::NodeId;
+use alluvium_query::access::Caller;
 use alluvium_query::host::{HostError, QueryRow};
 
 use crate::sql::run::Statements;
@@ -14,7 +15,8 @@ pub fn rows(me: NodeId, statements: &Statements) -> Vec<QueryRow> {
     let rows = running.map(|(number, shown)| QueryRow {
         id: format!("{}-{number}", me.0),
         door: shown.door.name().into(),
-        client: shown.client.map(|client| client.to_string()),
+        caller: shown.asker.caller.clone(),
+        client: shown.asker.client.map(|client| client.to_string()),
         state: shown.doing().name().into(),
         started_at: shown.since,
         elapsed: shown.watch.elapsed(),
@@ -24,8 +26,13 @@ pub fn rows(me: NodeId, statements: &Statements) -> Vec<QueryRow> {
     rows.collect()
 }
 
-/// `KILL QUERY`
-pub fn kill(me: NodeId, statements: &Statements, id: &str) -> Result<(), HostError> {
+/// `KILL QUERY`; where `of` is said, those of others are not there.
+pub fn kill(
+    me: NodeId,
+    statements: &Statements,
+    id: &str,
+    of: Option<&Caller>,
+) -> Result<(), HostError> {
     let Some((node, number)) = parse(id) else {
         let reason = format!(
             "\"{id}\" is no id of a query: system.queries shows them, such as '{}-42'",
@@ -37,7 +44,7 @@ pub fn kill(me: NodeId, statements: &Statements, id: &str) -> Result<(), HostErr
         let reason = format!("query \"{id}\" runs on node {}: ask that node to stop it", node.0);
         return Err(HostError::Invalid { reason });
     }
-    match statements.stop(number) {
+    match statements.stop(number, of) {
         true => Ok(()),
         false => Err(HostError::UnknownQuery { id: id.into() }),
     }
@@ -53,14 +60,18 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::sql::run::{Doing, Door};
+    use crate::sql::run::{Asker, Doing, Door};
+
+    fn asker(caller: Caller) -> Asker {
+        Asker { caller, client: "127.0.0.1:4711".parse().ok() }
+    }
 
     #[test]
     fn what_runs_is_shown_until_it_ends() {
         let statements: Arc<Statements> = Arc::default();
         let me = NodeId(3);
-        let client = "127.0.0.1:4711".parse().ok();
-        let place = statements.admit("SELECT 1", Door::Postgres, client).unwrap();
+        let by = asker(Caller::Everybody);
+        let place = statements.admit("SELECT 1", Door::Postgres, &by).unwrap();
         place.answers();
         place.gave(2);
         let shown = rows(me, &statements);
@@ -70,22 +81,43 @@ mod tests {
         assert_eq!(row.state, Doing::Answering.name());
         drop(place);
         assert!(rows(me, &statements).is_empty());
-        assert!(matches!(kill(me, &statements, "3-1"), Err(HostError::UnknownQuery { .. })));
+        assert!(matches!(kill(me, &statements, "3-1", None), Err(HostError::UnknownQuery { .. })));
     }
 
     #[tokio::test]
     async fn only_the_query_that_is_named_is_stopped() {
         let statements: Arc<Statements> = Arc::default();
         let me = NodeId(3);
-        let first = statements.admit("SELECT 1", Door::Grpc, None).unwrap();
-        let _second = statements.admit("SELECT 2", Door::Http, None).unwrap();
+        let by = asker(Caller::Everybody);
+        let first = statements.admit("SELECT 1", Door::Grpc, &by).unwrap();
+        let _second = statements.admit("SELECT 2", Door::Http, &by).unwrap();
         for id in ["4-1", "1", "x-1", "3-", ""] {
-            assert!(matches!(kill(me, &statements, id), Err(HostError::Invalid { .. })), "{id}");
+            assert!(
+                matches!(kill(me, &statements, id, None), Err(HostError::Invalid { .. })),
+                "{id}"
+            );
         }
-        kill(me, &statements, " 3-1 ").unwrap();
+        kill(me, &statements, " 3-1 ", None).unwrap();
         // Asked for before anybody waited, and not lost.
         first.stopped().await;
         let states: Vec<String> = rows(me, &statements).into_iter().map(|row| row.state).collect();
         assert_eq!(states, [Doing::Stopping.name(), Doing::Planning.name()]);
+    }
+
+    /// Passwords are not shown, and what others ask is not there to be stopped.
+    #[tokio::test]
+    async fn a_query_is_its_callers() {
+        let statements: Arc<Statements> = Arc::default();
+        let me = NodeId(3);
+        let (ann, ben) = (Caller::Role("ann".into()), Caller::Role("ben".into()));
+        let sql = "ALTER USER ann PASSWORD 'hunter2'";
+        let _place = statements.admit(sql, Door::Http, &asker(ann.clone())).unwrap();
+        let shown = rows(me, &statements);
+        assert!(shown[0].caller == ann && !shown[0].statement.contains("hunter2"), "{shown:?}");
+        let unknown = kill(me, &statements, "3-1", Some(&ben));
+        assert!(matches!(unknown, Err(HostError::UnknownQuery { .. })));
+        assert_eq!(rows(me, &statements)[0].state, Doing::Planning.name());
+        kill(me, &statements, "3-1", Some(&ann)).unwrap();
+        assert_eq!(rows(me, &statements)[0].state, Doing::Stopping.name());
     }
 }

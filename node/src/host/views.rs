@@ -28,10 +28,11 @@ impl NodeHost {
         definition: ViewDefinition,
         if_not_exists: bool,
         or_replace: bool,
+        owner: Option<String>,
     ) -> Result<(), HostError> {
         let created_at = clock::now();
         let command = MetaCommand::CreateView { definition, if_not_exists, or_replace, created_at };
-        self.change_views(command).await
+        self.change_views(super::owned(owner, command)).await
     }
 
     pub(super) async fn alter(&self, name: &str, change: ViewChange) -> Result<(), HostError> {

@@ -11,8 +11,10 @@ use std::time::Duration;
 
 use alluvium_core::ids::{Offset, PartitionNumber};
 use alluvium_core::stream::Frontier;
+use alluvium_query::access::Caller;
 use alluvium_query::print::{Format, to_text};
 use alluvium_query::wire;
+use axum::Extension;
 use axum::extract::{Path, Query, State};
 use axum::http::{StatusCode, header};
 use axum::response::sse::{Event, KeepAlive, Sse};
@@ -28,6 +30,7 @@ use super::failure::Failure;
 use super::sql::column;
 use crate::bootstrap::{Doors, Node};
 use crate::grpc::view::{Begin, DoorError, Subscribe, Subscribed, ViewDoor, subscribe};
+use crate::sql::run::Asker;
 
 /// Parts between the view and the socket: a slow reader sees fewer, later states.
 const PARTS_BUFFERED: usize = 2;
@@ -53,13 +56,16 @@ pub struct Asked {
 /// Follows a view until the client leaves.
 pub async fn changes(
     State(doors): State<Arc<Doors>>,
+    Extension(Asker { caller, .. }): Extension<Asker>,
     Path(view): Path<String>,
     Query(asked): Query<Asked>,
 ) -> Result<Response, Failure> {
     let node = super::node(&doors)?;
+    let allowed = node.allowed_whole(&caller, &view).await;
+    allowed.map_err(|reason| Failure::new(StatusCode::FORBIDDEN, "42501", reason))?;
     let from = begin(&asked.from)?;
     let asked = Subscribe { view, condition: asked.condition, from };
-    let condition = asked.condition.clone();
+    let (name, condition) = (asked.view.clone(), asked.condition.clone());
     let (parts, mut told) = mpsc::channel(PARTS_BUFFERED);
     let door = node.door.clone();
     let groups = door.groups(&asked.view);
@@ -75,14 +81,21 @@ pub async fn changes(
     };
     let rest = ReceiverStream::new(told).map(move |part| event(part, &keys, &condition));
     let events = futures::stream::once(async move { begun }).chain(rest);
-    let events = events.take_until(stopping(node.clone()));
+    let events = events.take_until(over(node.clone(), caller, name));
     let events = Sse::new(events.map(Ok::<Event, Infallible>));
     let events = events.keep_alive(KeepAlive::new().interval(SILENCE_MAX));
     Ok(([(header::CACHE_CONTROL, "no-store")], events).into_response())
 }
 
-/// Ends when the node is to stop.
-async fn stopping(node: Arc<Node>) {
+/// Ends when the node is to stop, or the caller may not follow the view any more.
+async fn over(node: Arc<Node>, caller: Caller, view: String) {
+    tokio::select! {
+        () = stopping(&node) => {}
+        () = node.revoked(&caller, &view) => {}
+    }
+}
+
+async fn stopping(node: &Node) {
     while !node.is_stopping() {
         tokio::time::sleep(STOPPING_POLL).await;
     }

@@ -6,9 +6,12 @@
 use std::sync::Arc;
 
 use alluvium_core::ids::Sequence;
+use alluvium_core::meta::access::Privilege;
 use alluvium_query::CopyRows;
+use alluvium_query::access::Caller;
 use alluvium_views::rows;
 use arrow::record_batch::RecordBatch;
+use axum::Extension;
 use axum::body::Bytes;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode, header};
@@ -19,7 +22,7 @@ use super::sql::ARROW;
 use crate::bootstrap::{Doors, Node};
 use crate::ingest::{AppendAck, AppendError};
 use crate::sql::append::append;
-use crate::sql::run::RunError;
+use crate::sql::run::{Asker, RunError};
 use crate::streams::ServedStream;
 
 const PRODUCER: &str = "alluvium-producer";
@@ -29,12 +32,15 @@ const SEQUENCE: &str = "alluvium-sequence";
 pub async fn events(
     State(doors): State<Arc<Doors>>,
     Path(name): Path<String>,
+    Extension(Asker { caller, .. }): Extension<Asker>,
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<axum::Json<Value>, Failure> {
     let node = super::node(&doors)?;
+    let allowed = node.allowed(&caller, Privilege::Insert, &name).await;
+    allowed.map_err(|refused| Failure::new(StatusCode::FORBIDDEN, "42501", refused.to_string()))?;
     let served = node.stream(&name).await.map_err(|error| Failure::of_append(&error))?;
-    let batch = decode(node, &served, &headers, body)?;
+    let batch = decode(node, &caller, &served, &headers, body)?;
     let ack = match producer(&headers)? {
         None => append(node, &name, None, batch).await.map_err(|e| Failure::of_append(&e))?,
         Some((producer, sequence)) => {
@@ -65,6 +71,7 @@ fn producer(headers: &HeaderMap) -> Result<Option<(&str, Sequence)>, Failure> {
 
 fn decode(
     node: &Node,
+    caller: &Caller,
     served: &ServedStream,
     headers: &HeaderMap,
     body: Bytes,
@@ -82,7 +89,7 @@ fn decode(
             rows::decode_json(schema, &served.log_schema, &body).map_err(invalid)
         }
         ARROW => rows::decode_ipc(schema, &served.log_schema, body).map_err(invalid),
-        "text/csv" => csv(node, served, &body),
+        "text/csv" => csv(node, caller, served, &body),
         other => {
             let said = format!(
                 "events are application/x-ndjson, application/json, text/csv or {ARROW}, not {other}"
@@ -93,7 +100,12 @@ fn decode(
 }
 
 /// CSV whose first line names the columns.
-fn csv(node: &Node, served: &ServedStream, body: &[u8]) -> Result<RecordBatch, Failure> {
+fn csv(
+    node: &Node,
+    caller: &Caller,
+    served: &ServedStream,
+    body: &[u8],
+) -> Result<RecordBatch, Failure> {
     let end = body.iter().position(|byte| *byte == b'\n').unwrap_or(body.len());
     let names = String::from_utf8_lossy(&body[..end]);
     let names = names.trim_end_matches('\r').split(',').map(|name| {
@@ -104,7 +116,7 @@ fn csv(node: &Node, served: &ServedStream, body: &[u8]) -> Result<RecordBatch, F
     let name = served.stream.definition.name.replace('"', "\"\"");
     let copy = format!("COPY \"{name}\" ({names}) FROM STDIN (FORMAT csv, HEADER)");
     let failed = |error| Failure::of_run("", &RunError::Sql(error));
-    let mut rows = CopyRows::new(node.engine.copy_in(&copy).map_err(failed)?);
+    let mut rows = CopyRows::new(node.engine(caller).copy_in(&copy).map_err(failed)?);
     let mut batches = rows.push(body).map_err(failed)?;
     batches.extend(rows.finish().map_err(failed)?);
     arrow::compute::concat_batches(&served.log_schema, &batches).map_err(Failure::internal)

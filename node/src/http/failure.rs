@@ -126,6 +126,7 @@ fn status_of(error: &SqlError) -> StatusCode {
         ErrorKind::Unsupported => StatusCode::BAD_REQUEST,
         ErrorKind::ResourceExhausted => StatusCode::TOO_MANY_REQUESTS,
         ErrorKind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+        ErrorKind::Denied => StatusCode::FORBIDDEN,
         ErrorKind::Internal => StatusCode::INTERNAL_SERVER_ERROR,
     }
 }

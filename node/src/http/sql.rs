@@ -2,7 +2,6 @@
 //!
 //! JSON is one document and so has a longest length; the other forms go out as the rows come.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,8 +22,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use super::failure::Failure;
 use super::ipc::StreamEncoder;
 use crate::bootstrap::{Doors, Node};
-use crate::sql::run::{self, Asked, Door, RunError, Running, TIMEOUT_MAX};
-use crate::tls::identity::Caller;
+use crate::sql::run::{self, Asked, Asker, Door, RunError, Running, TIMEOUT_MAX};
 
 /// The longest JSON document. NDJSON, CSV and Arrow have no such limit.
 const DOCUMENT_BYTES_MAX: usize = 32 << 20;
@@ -87,7 +85,7 @@ pub const ARROW: &str = "application/vnd.apache.arrow.stream";
 /// Answers one statement.
 pub async fn sql(
     State(doors): State<Arc<Doors>>,
-    caller: Option<Extension<Caller>>,
+    Extension(asker): Extension<Asker>,
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Response, Failure> {
@@ -95,8 +93,7 @@ pub async fn sql(
     let form = Form::of(&headers)?;
     let question = question(&headers, &body)?;
     let sql = question.sql.clone();
-    let client = caller.map(|Extension(caller)| caller.remote);
-    let running = ask(node, question, client).await;
+    let running = ask(node, asker, question).await;
     let running = running.map_err(|error| Failure::of_run(&sql, &error))?;
     match form {
         Form::Json => document(running, &sql).await,
@@ -114,15 +111,11 @@ fn question(headers: &HeaderMap, body: &[u8]) -> Result<Question, Failure> {
     Ok(Question { sql: sql.to_owned(), parameters: Vec::new(), timeout_ms: 0 })
 }
 
-async fn ask(
-    node: &Arc<Node>,
-    question: Question,
-    client: Option<SocketAddr>,
-) -> Result<Running, RunError> {
+async fn ask(node: &Arc<Node>, asker: Asker, question: Question) -> Result<Running, RunError> {
     let Question { sql, parameters, timeout_ms } = question;
     let mut values = Vec::with_capacity(parameters.len());
     if !parameters.is_empty() {
-        let described = node.engine.describe(&sql, &[]).await?;
+        let described = node.engine(&asker.caller).describe(&sql, &[]).await?;
         for (column_type, value) in described.parameters.into_iter().zip(parameters) {
             let text = match value {
                 Value::Null => None,
@@ -136,8 +129,8 @@ async fn ask(
         0 => TIMEOUT_MAX,
         milliseconds => Duration::from_millis(milliseconds),
     };
-    let asked = Asked { parameters: values, timeout, client, ..Asked::new(sql, Door::Http) };
-    run::run(node, asked).await
+    let asked = Asked::new(sql, Door::Http, asker);
+    run::run(node, Asked { parameters: values, timeout, ..asked }).await
 }
 
 /// The whole answer as one document.

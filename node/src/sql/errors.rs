@@ -33,6 +33,7 @@ fn of_sql(error: &SqlError) -> &'static str {
         ErrorKind::Unavailable => "57P03",
         ErrorKind::OutOfRange => "22023",
         ErrorKind::Cancelled => "57014",
+        ErrorKind::Denied => "42501",
         ErrorKind::Internal => "XX000",
     }
 }

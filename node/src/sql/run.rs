@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use alluvium_core::stream::Frontier;
 use alluvium_core::time::Time;
+use alluvium_query::access::{Caller, redacted};
 use alluvium_query::host::Freshness;
 use alluvium_query::{Answer, Parameter, SqlError};
 use arrow::datatypes::{Field, Schema, SchemaRef};
@@ -23,6 +24,7 @@ use futures::StreamExt;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
+use crate::access::audit;
 use crate::bootstrap::Node;
 use crate::clock::{self, Stopwatch};
 
@@ -72,6 +74,15 @@ pub struct Statements {
     next_id: AtomicU64,
 }
 
+/// Who asks for a statement.
+#[derive(Clone, Debug)]
+pub struct Asker {
+    /// As whom.
+    pub caller: Caller,
+    /// From which address, where that is known.
+    pub client: Option<SocketAddr>,
+}
+
 /// What a statement is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Doing {
@@ -99,9 +110,9 @@ impl Doing {
 pub struct Shown {
     /// Where it came from.
     pub door: Door,
-    /// From which address, where that is known.
-    pub client: Option<SocketAddr>,
-    /// Its text, or the beginning of it.
+    /// Who asks.
+    pub asker: Asker,
+    /// Its text, or the beginning of it; without passwords.
     pub sql: String,
     /// When it was admitted.
     pub since: Time,
@@ -175,17 +186,18 @@ impl Statements {
         self: &Arc<Self>,
         sql: &str,
         door: Door,
-        client: Option<SocketAddr>,
+        asker: &Asker,
     ) -> Result<Place, RunError> {
         let permit = self.places.clone().try_acquire_owned().map_err(|_| RunError::Full)?;
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
+        let sql = redacted(sql);
         let mut end = sql.len().min(SHOWN_BYTES_MAX);
         while !sql.is_char_boundary(end) {
             end -= 1;
         }
         let shown = Arc::new(Shown {
             door,
-            client,
+            asker: asker.clone(),
             sql: sql[..end].to_owned(),
             since: clock::now(),
             watch: Stopwatch::start(),
@@ -197,9 +209,12 @@ impl Statements {
         Ok(Place { statements: self.clone(), id, shown, _permit: permit })
     }
 
-    /// Asks a statement to stop; says whether it was there.
-    pub fn stop(&self, id: u64) -> bool {
-        let Some(shown) = self.running.lock().get(&id).cloned() else {
+    /// Asks a statement to stop; says whether it was there. Where `of` is said, those of others are
+    /// not.
+    pub fn stop(&self, id: u64, of: Option<&Caller>) -> bool {
+        let found = self.running.lock().get(&id).cloned();
+        let is_theirs = |shown: &Arc<Shown>| of.is_none_or(|of| shown.asker.caller == *of);
+        let Some(shown) = found.filter(is_theirs) else {
             return false;
         };
         *shown.doing.lock() = Doing::Stopping;
@@ -249,13 +264,13 @@ pub struct Asked {
     pub told: Option<SchemaRef>,
     /// Where it came from.
     pub door: Door,
-    /// From which address, where that is known.
-    pub client: Option<SocketAddr>,
+    /// Who asks.
+    pub asker: Asker,
 }
 
 impl Asked {
     /// Without parameters, linearizable, with the longest time there is.
-    pub fn new(sql: impl Into<String>, door: Door) -> Asked {
+    pub fn new(sql: impl Into<String>, door: Door, asker: Asker) -> Asked {
         Asked {
             sql: sql.into(),
             parameters: Vec::new(),
@@ -263,7 +278,7 @@ impl Asked {
             timeout: TIMEOUT_MAX,
             told: None,
             door,
-            client: None,
+            asker,
         }
     }
 }
@@ -292,7 +307,7 @@ type Parts = mpsc::Sender<Result<RecordBatch, RunError>>;
 
 /// Starts a statement; answers when its columns are known.
 pub async fn run(node: &Arc<Node>, asked: Asked) -> Result<Running, RunError> {
-    let place = node.statements.admit(&asked.sql, asked.door, asked.client)?;
+    let place = node.statements.admit(&asked.sql, asked.door, &asked.asker)?;
     let (parts, batches) = mpsc::channel(BATCHES_BUFFERED);
     let (head, begun) = oneshot::channel();
     let running = node.clone();
@@ -332,8 +347,12 @@ async fn answer(
     head: &mut Option<oneshot::Sender<Result<Head, RunError>>>,
     parts: &Parts,
 ) -> Result<(), RunError> {
-    let answer = node.engine.run_with(&asked.sql, &asked.parameters, asked.freshness.clone());
-    let Answer { schema, mut batches, as_of, tag } = answer.await?;
+    let caller = &asked.asker.caller;
+    let engine = node.engine(caller);
+    let answer = engine.run_with(&asked.sql, &asked.parameters, asked.freshness.clone()).await;
+    let tag = answer.as_ref().map(|answer| answer.tag.as_str());
+    audit::statement(caller, asked.door.name(), &asked.sql, tag);
+    let Answer { schema, mut batches, as_of, tag } = answer?;
     let schema = told(&schema, asked.told.as_ref())?;
     place.answers();
     if let Some(head) = head.take() {

@@ -1,5 +1,6 @@
 //! One real node, used through its own command line.
 
+mod access;
 mod durability;
 mod ingest;
 mod node;

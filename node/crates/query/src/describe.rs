@@ -10,7 +10,7 @@ use datafusion::sql::parser::Statement as Parsed;
 use datafusion::sql::sqlparser::ast;
 
 use crate::catalog::Tables;
-use crate::engine::Statements;
+use crate::engine::{Statements, is_target};
 use crate::error::SqlError;
 use crate::hidden;
 use crate::output;
@@ -48,7 +48,7 @@ impl Statements {
         known: &[Option<ColumnType>],
     ) -> Result<Described, SqlError> {
         match self.describe_one(sql, known).await {
-            Err(SqlError::NotFound { .. }) => {
+            Err(SqlError::NotFound { .. } | SqlError::Denied { .. }) => {
                 self.host.catch_up().await?;
                 self.describe_one(sql, known).await
             }
@@ -77,6 +77,8 @@ impl Statements {
             | Statement::CreateStream { .. }
             | Statement::DropStream { .. }
             | Statement::KillQuery { .. } => DescribedRows::None,
+            Statement::Access(statement) if statement.has_rows() => DescribedRows::Some,
+            Statement::Access(_) => DescribedRows::None,
             Statement::ShowStreams | Statement::Describe { .. } => DescribedRows::Some,
             Statement::View(statement) if statement.has_rows() => DescribedRows::Some,
             Statement::View(_) => DescribedRows::None,
@@ -108,7 +110,8 @@ impl Statements {
             | Statement::ShowStreams
             | Statement::Describe { .. }
             | Statement::KillQuery { .. }
-            | Statement::View(_) => {
+            | Statement::View(_)
+            | Statement::Access(_) => {
                 return Err(SqlError::unsupported("only queries and INSERT have parameters"));
             }
         };
@@ -127,6 +130,7 @@ impl Statements {
         let Read { mut statement, names_hidden, .. } = read;
         let references = self.base.resolve_table_references(&statement)?;
         let listed = self.listed();
+        self.check_references(&references, &listed)?;
         let mut shown = Hidden::Left;
         if names_hidden {
             hidden::rewrite(&mut statement, &|name| listed.has(name))?;
@@ -150,7 +154,9 @@ impl Statements {
             shown = Hidden::Shown;
         }
         let parsed = Parsed::Statement(Box::new(ast::Statement::Insert(insert)));
-        let references = self.base.resolve_table_references(&parsed)?;
+        let mut references = self.base.resolve_table_references(&parsed)?;
+        references.retain(|reference| !is_target(reference));
+        self.check_references(&references, &listed)?;
         let state = self.listing(&listed, shown, &references, tables)?;
         self.plan(&state, parsed).await
     }

@@ -3,11 +3,11 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use alluvium_core::meta::access::Privilege;
 use alluvium_core::schema::ColumnType;
 use alluvium_core::stream::{Frontier, Stream};
 use alluvium_views::columns;
-use arrow::array::{Int64Array, RecordBatch};
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::array::RecordBatch;
 use datafusion::common::TableReference;
 use datafusion::datasource::MemTable;
 use datafusion::datasource::TableProvider;
@@ -17,9 +17,11 @@ use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use datafusion::sql::parser::Statement as Parsed;
 use datafusion::sql::sqlparser::ast;
+use futures::FutureExt;
 use futures::future::{BoxFuture, try_join_all};
-use futures::{FutureExt, TryStreamExt};
 
+use crate::access::{Caller, Rights};
+pub use crate::answer::Answer;
 use crate::catalog::{CATALOGUE, PUBLIC, SYSTEM, TARGET, Tables};
 use crate::copy::CopyIn;
 use crate::cut::Cut;
@@ -27,9 +29,8 @@ use crate::describe::Described;
 use crate::error::SqlError;
 use crate::hidden;
 use crate::host::{Catalogue, Freshness, Host, PartitionPin, ViewCatalogue};
-use crate::output::{self, BatchStream};
+use crate::output;
 use crate::parameters::{Parameter, Placeholders};
-use crate::pg_catalog;
 use crate::segments::Footers;
 use crate::session::{EngineError, EngineOptions};
 use crate::statement::{self, Read, Statement};
@@ -64,74 +65,20 @@ trait Run: Send + Sync + std::fmt::Debug {
 
     fn copy_in(&self, sql: &str) -> Result<CopyIn, SqlError>;
 
+    fn asked_by(&self, caller: Caller) -> Arc<dyn Run>;
+
     fn host(&self) -> &Arc<dyn Host>;
 }
 
 /// What an engine is inside.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Statements {
     pub(crate) host: Arc<dyn Host>,
-    pub(crate) base: SessionState,
+    pub(crate) caller: Caller,
+    pub(crate) base: Arc<SessionState>,
     pub(crate) compiler: ViewCompiler,
     pub(crate) footers: Arc<Footers>,
     sql_bytes_max: usize,
-}
-
-/// What a statement answers.
-pub struct Answer {
-    /// The columns.
-    pub schema: SchemaRef,
-    /// The rows. Dropping it stops the statement.
-    pub batches: BatchStream,
-    /// The cut of each stream that was read, or the frontier after what was inserted; by stream
-    /// name.
-    pub as_of: Vec<(String, Frontier)>,
-    /// What was done, as PostgreSQL says it: `SELECT`, `INSERT 0 3`, `CREATE STREAM`.
-    pub tag: String,
-}
-
-impl std::fmt::Debug for Answer {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Answer")
-            .field("schema", &self.schema)
-            .field("as_of", &self.as_of)
-            .field("tag", &self.tag)
-            .finish_non_exhaustive()
-    }
-}
-
-impl Answer {
-    /// Waits for all rows.
-    pub async fn collect(self) -> Result<Vec<RecordBatch>, SqlError> {
-        self.batches.try_collect().await
-    }
-
-    /// An answer without columns.
-    pub(crate) fn done(tag: &str) -> Answer {
-        Answer {
-            schema: Arc::new(Schema::empty()),
-            batches: output::ready(Vec::new()),
-            as_of: Vec::new(),
-            tag: tag.into(),
-        }
-    }
-
-    pub(crate) fn of(batch: RecordBatch, tag: &str) -> Answer {
-        Answer {
-            schema: batch.schema(),
-            batches: output::ready(vec![batch]),
-            as_of: Vec::new(),
-            tag: tag.into(),
-        }
-    }
-
-    pub(crate) fn inserted(count: u64, as_of: Vec<(String, Frontier)>) -> Result<Answer, SqlError> {
-        let schema = Arc::new(Schema::new(vec![Field::new("count", DataType::Int64, false)]));
-        let rows = Int64Array::from(vec![i64::try_from(count).unwrap_or(i64::MAX)]);
-        let batch = RecordBatch::try_new(schema, vec![Arc::new(rows)])
-            .map_err(|error| SqlError::internal(error.to_string()))?;
-        Ok(Answer { as_of, ..Answer::of(batch, &format!("INSERT 0 {count}")) })
-    }
 }
 
 /// The streams and views of one statement, each pinned once.
@@ -139,6 +86,9 @@ pub(crate) struct Pinned {
     pub(crate) catalogue: Catalogue,
     pub(crate) views: ViewCatalogue,
     pub(crate) freshness: Freshness,
+    pub(crate) rights: Rights,
+    /// The streams and views that the statement itself names, which its caller may read.
+    pub(crate) direct: BTreeSet<String>,
     pub(crate) pins: Vec<(Arc<Stream>, Vec<PartitionPin>)>,
     /// Those below before those above.
     pub(crate) named: Vec<Named>,
@@ -166,12 +116,20 @@ impl Engine {
     ) -> Result<Engine, EngineError> {
         let inner = Statements {
             host,
-            base: compiler.base().clone(),
+            caller: Caller::Everybody,
+            base: Arc::new(compiler.base().clone()),
             compiler,
             footers: Arc::new(Footers::new(options.footer_bytes_max)),
             sql_bytes_max: options.sql_bytes_max,
         };
         Ok(Engine { inner: Arc::new(inner) })
+    }
+
+    /// The same engine for what this caller asks. One that was not told who asks lets everybody do
+    /// everything.
+    #[must_use]
+    pub fn asked_by(&self, caller: Caller) -> Engine {
+        Engine { inner: self.inner.asked_by(caller) }
     }
 
     /// Runs exactly one statement. The answer's rows are computed while they are taken.
@@ -233,7 +191,12 @@ impl Run for Statements {
     }
 
     fn copy_in(&self, sql: &str) -> Result<CopyIn, SqlError> {
-        CopyIn::parse(sql, &self.host.catalogue())
+        let (catalogue, rights) = (self.host.catalogue(), self.rights());
+        CopyIn::parse(sql, &catalogue, &|stream| Ok(rights.on_table(Privilege::Insert, stream)?))
+    }
+
+    fn asked_by(&self, caller: Caller) -> Arc<dyn Run> {
+        Arc::new(Statements { caller, ..self.clone() })
     }
 
     fn host(&self) -> &Arc<dyn Host> {
@@ -264,7 +227,7 @@ impl Statements {
         freshness: Freshness,
     ) -> Result<Answer, SqlError> {
         match self.run_one(sql, parameters, freshness.clone()).await {
-            Err(SqlError::NotFound { .. }) => {
+            Err(SqlError::NotFound { .. } | SqlError::Denied { .. }) => {
                 self.host.catch_up().await?;
                 self.run_one(sql, parameters, freshness).await
             }
@@ -285,25 +248,33 @@ impl Statements {
                 Box::pin(self.insert(*insert, names_hidden, &freshness)).await
             }
             Statement::CreateStream { definition, if_not_exists } => {
-                self.host.create_stream(definition, if_not_exists).await?;
+                self.check_made(&definition.name, false)?;
+                let owner = self.caller.owner();
+                self.host.create_stream(definition, if_not_exists, owner).await?;
                 Ok(Answer::done("CREATE STREAM"))
             }
             Statement::DropStream { name, if_exists } => self.drop_stream(&name, if_exists).await,
             Statement::ShowStreams => {
                 let catalogue = self.host.catalogue();
-                let rows = system::table(self.host.as_ref(), &catalogue, "streams").await?;
+                let host = self.host.as_ref();
+                let rows = system::table(host, &catalogue, &self.rights(), "streams").await?;
                 Ok(Answer::of(rows, "SHOW STREAMS"))
             }
             Statement::Describe { name } => self.describe(&name),
             Statement::View(statement) => Box::pin(self.about_view(statement)).await,
+            Statement::Access(statement) => Box::pin(self.about_access(statement)).await,
             Statement::KillQuery { id } => {
-                self.host.kill_query(&id)?;
+                let rights = self.rights();
+                let is_operator = rights.on_cluster(Privilege::Operate).is_ok();
+                let of = Some(rights.caller()).filter(|_| !is_operator);
+                self.host.kill_query(&id, of)?;
                 Ok(Answer::done("KILL QUERY"))
             }
         }
     }
 
     async fn drop_stream(&self, name: &str, if_exists: bool) -> Result<Answer, SqlError> {
+        self.check_dropped(name, if_exists)?;
         let known = self.host.catalogue();
         if self.host.views().contains_key(name) {
             return Err(SqlError::invalid(format!("\"{name}\" is a view: use DROP VIEW")));
@@ -318,7 +289,7 @@ impl Statements {
     fn describe(&self, name: &[String]) -> Result<Answer, SqlError> {
         let parts: Vec<&str> = name.iter().map(String::as_str).collect();
         let batch = match parts.as_slice() {
-            [name] | [PUBLIC, name] => match self.host.catalogue().get(*name) {
+            [name] | [PUBLIC, name] => match self.readable(name)? {
                 Some(stream) => system::describe_stream(&stream.definition)?,
                 None => self.describe_view(name)?,
             },
@@ -354,6 +325,8 @@ impl Statements {
         freshness: &Freshness,
     ) -> Result<Pinned, SqlError> {
         let (catalogue, views) = (self.host.catalogue(), self.host.views());
+        let rights = self.rights();
+        let mut direct = BTreeSet::new();
         let mut names = BTreeSet::new();
         let mut named = Vec::new();
         for reference in references {
@@ -361,12 +334,19 @@ impl Statements {
                 continue;
             }
             let name = reference.table();
+            let is_there = catalogue.contains_key(name) || views.contains_key(name);
+            // What is not there is refused like what is not granted.
+            if is_there || !self.is_built_in(name) {
+                rights.on_table(Privilege::Select, name)?;
+            }
+            if is_there {
+                direct.insert(name.to_string());
+            }
             if catalogue.contains_key(name) {
                 names.insert(name.to_string());
             } else if views.contains_key(name) {
                 self.name_view(name, &catalogue, &views, &mut named, &mut names)?;
-            } else if !self.base.table_functions().contains_key(name) && !pg_catalog::is_table(name)
-            {
+            } else if !self.is_built_in(name) {
                 let known = catalogue.keys().chain(views.keys()).map(String::as_str);
                 return Err(SqlError::unknown_stream(name, known));
             }
@@ -376,7 +356,8 @@ impl Statements {
             Ok::<_, SqlError>((Arc::clone(stream), pins))
         });
         let pins = try_join_all(pins).await?;
-        Ok(Pinned { catalogue, views, freshness: freshness.clone(), pins, named })
+        let freshness = freshness.clone();
+        Ok(Pinned { catalogue, views, freshness, rights, direct, pins, named })
     }
 
     /// The state in which one statement is planned and run.
@@ -395,14 +376,20 @@ impl Statements {
         for (stream, pins) in &pinned.pins {
             let name = &stream.definition.name;
             let scan = columns::scan_schema(&stream.definition.schema);
-            let table = StreamTable::new(name, scan, hidden, Cut::of(pins), self.footers());
-            public.insert(name.clone(), Arc::new(table));
+            // What only a view below reads is not there to be named.
+            if pinned.direct.contains(name) {
+                let cut = Cut::of(pins);
+                let table = StreamTable::new(name, scan, hidden, cut, self.footers());
+                let table = self.rows_for(&pinned.rights, name, Arc::new(table))?;
+                public.insert(name.clone(), table);
+            }
         }
         let groups = self.add_views(pinned, &mut public)?;
         let mut system = Tables::new();
         for reference in references.iter().filter(|name| name.schema() == Some(SYSTEM)) {
             let name = reference.table();
-            let rows = system::table(self.host.as_ref(), &pinned.catalogue, name).await?;
+            let (host, rights) = (self.host.as_ref(), &pinned.rights);
+            let rows = system::table(host, &pinned.catalogue, rights, name).await?;
             system.insert(name.into(), in_memory(rows)?);
         }
         if lists_all {
@@ -483,7 +470,7 @@ impl Pinned {
     }
 }
 
-fn is_public(reference: &TableReference) -> bool {
+pub(crate) fn is_public(reference: &TableReference) -> bool {
     reference.catalog().is_none_or(|catalog| catalog == CATALOGUE)
         && reference.schema().is_none_or(|schema| schema == PUBLIC)
 }

@@ -33,6 +33,8 @@ pub enum ErrorKind {
     OutOfRange,
     /// The caller went away.
     Cancelled,
+    /// The caller may not.
+    Denied,
     /// A defect of the node.
     Internal,
 }
@@ -93,6 +95,12 @@ pub enum SqlError {
     /// See [`ErrorKind::Cancelled`].
     #[error("the statement was cancelled")]
     Cancelled,
+    /// See [`ErrorKind::Denied`].
+    #[error("{reason}")]
+    Denied {
+        /// What is not granted, to whom.
+        reason: String,
+    },
     /// See [`ErrorKind::Internal`].
     #[error("{reason}")]
     Internal {
@@ -114,6 +122,7 @@ impl SqlError {
             SqlError::Unavailable { .. } => ErrorKind::Unavailable,
             SqlError::OutOfRange { .. } => ErrorKind::OutOfRange,
             SqlError::Cancelled => ErrorKind::Cancelled,
+            SqlError::Denied { .. } => ErrorKind::Denied,
             SqlError::Internal { .. } => ErrorKind::Internal,
         }
     }
@@ -130,6 +139,7 @@ impl SqlError {
             | SqlError::Unavailable { .. }
             | SqlError::OutOfRange { .. }
             | SqlError::Cancelled
+            | SqlError::Denied { .. }
             | SqlError::Internal { .. } => None,
         }
     }
@@ -145,6 +155,7 @@ impl SqlError {
             | SqlError::ResourceExhausted { reason, .. }
             | SqlError::Unavailable { reason }
             | SqlError::OutOfRange { reason }
+            | SqlError::Denied { reason }
             | SqlError::Internal { reason } => reason.push_str(suffix),
             SqlError::Cancelled => {}
         }

@@ -1,5 +1,4 @@
-//! What the SQL engine asks of the node it runs in. The node implements [`Host`]; tests implement
-//! it over plain vectors.
+//! What the SQL engine asks of the node it runs in. Tests implement [`Host`] over plain vectors.
 
 mod rows;
 
@@ -16,6 +15,8 @@ use arrow::record_batch::RecordBatch;
 use async_trait::async_trait;
 
 pub use self::rows::{MoveRow, NodeRow, PartitionRow, ProducerRow, QueryRow, SegmentRow};
+use crate::access::Caller;
+use crate::access::host::RoleHost;
 
 /// The streams as the catalogue has them at one moment, by name.
 pub type Catalogue = Arc<std::collections::BTreeMap<String, Arc<Stream>>>;
@@ -37,12 +38,11 @@ pub enum Freshness {
 
 /// The node, as the SQL engine sees it.
 #[async_trait]
-pub trait Host: Send + Sync + std::fmt::Debug + 'static {
+pub trait Host: RoleHost + std::fmt::Debug + 'static {
     /// The streams there are.
     fn catalogue(&self) -> Catalogue;
 
-    /// Brings the catalogue up to date with every change acknowledged before the call: asked where
-    /// a name is not known, which may be that of something made a moment ago elsewhere.
+    /// Brings the catalogue up to date with every change that was acknowledged before the call.
     async fn catch_up(&self) -> Result<(), HostError> {
         Ok(())
     }
@@ -55,11 +55,12 @@ pub trait Host: Send + Sync + std::fmt::Debug + 'static {
         freshness: &Freshness,
     ) -> Result<Vec<PartitionPin>, HostError>;
 
-    /// Adds a stream; `if_not_exists` makes an existing one no error.
+    /// Adds a stream of `owner`; `if_not_exists` makes an existing one no error.
     async fn create_stream(
         &self,
         definition: StreamDefinition,
         if_not_exists: bool,
+        owner: Option<String>,
     ) -> Result<(), HostError>;
 
     /// Drops a stream and its events; `if_exists` makes a missing one no error.
@@ -101,8 +102,9 @@ pub trait Host: Send + Sync + std::fmt::Debug + 'static {
         definition: ViewDefinition,
         if_not_exists: bool,
         or_replace: bool,
+        owner: Option<String>,
     ) -> Result<(), HostError> {
-        let _ = (definition, if_not_exists, or_replace);
+        let _ = (definition, if_not_exists, or_replace, owner);
         Err(without_views())
     }
 
@@ -148,8 +150,9 @@ pub trait Host: Send + Sync + std::fmt::Debug + 'static {
         Vec::new()
     }
 
-    /// Stops a query that runs on this node.
-    fn kill_query(&self, id: &str) -> Result<(), HostError> {
+    /// Stops a query that runs on this node; where `of` is said, only one that this caller asks.
+    fn kill_query(&self, id: &str, of: Option<&Caller>) -> Result<(), HostError> {
+        let _ = of;
         Err(HostError::UnknownQuery { id: id.into() })
     }
 
@@ -280,8 +283,7 @@ pub struct PartitionPin {
 }
 
 /// A sealed Parquet file: the columns of the log schema, then `_offset` and `_appended_at`, sorted
-/// by
-/// `_offset`.
+/// by `_offset`.
 #[derive(Clone, Debug)]
 pub struct SegmentPin {
     /// Where it lies.
@@ -299,8 +301,7 @@ pub struct SegmentPin {
 }
 
 /// Exact statistics of one column of one segment. Min and max are one-row arrays of the column's
-/// log type;
-/// `None` where the type has no order or all is null.
+/// log type; `None` where the type has no order or all is null.
 #[derive(Clone, Debug)]
 pub struct ColumnStatistics {
     /// The column.

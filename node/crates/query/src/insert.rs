@@ -7,6 +7,7 @@
 
 use std::sync::Arc;
 
+use alluvium_core::meta::access::Privilege;
 use alluvium_core::stream::{Frontier, Stream};
 use alluvium_views::{columns, rows};
 use arrow::array::RecordBatch;
@@ -96,6 +97,9 @@ impl Statements {
         let parts: Vec<String> =
             name.0.iter().filter_map(|part| part.as_ident()).map(hidden::folded).collect();
         let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
+        if let [name] | [PUBLIC, name] | [CATALOGUE, PUBLIC, name] = parts.as_slice() {
+            self.rights().on_table(Privilege::Insert, name)?;
+        }
         let known = self.host.catalogue();
         match parts.as_slice() {
             [view] | [PUBLIC, view] | [CATALOGUE, PUBLIC, view]
@@ -106,7 +110,7 @@ impl Statements {
                 )))
             }
             [stream] | [PUBLIC, stream] | [CATALOGUE, PUBLIC, stream] => match known.get(*stream) {
-                Some(stream) => Ok(Arc::clone(stream)),
+                Some(found) => Ok(Arc::clone(found)),
                 None => Err(SqlError::unknown_stream(stream, known.keys().map(String::as_str))),
             },
             _ => {

@@ -14,9 +14,12 @@
 //! `functions`, `distinct` and `early` (what we compute or plan in another way than DataFusion),
 //! `insert`, `copy`, `parameters` and `describe` (prepared statements), [`pg_catalog`] (what
 //! clients of PostgreSQL look for), [`views`] (what is maintained and how it is read), [`print`]
-//! and [`wire`] (the forms of an answer), [`files`] (rows from files).
+//! and [`wire`] (the forms of an answer), [`files`] (rows from files), [`access`] (who asks, and
+//! what they may touch).
 
+pub mod access;
 mod aggregates;
+mod answer;
 mod breath;
 mod catalog;
 mod copy;

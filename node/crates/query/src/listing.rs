@@ -1,5 +1,6 @@
 //! Tables that are there to be planned over or listed, and hold nothing; and the state over them.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use alluvium_views::columns;
@@ -22,6 +23,8 @@ impl Statements {
             catalogue: self.host.catalogue(),
             views: self.host.views(),
             freshness: Freshness::default(),
+            rights: self.rights(),
+            direct: BTreeSet::new(),
             pins: Vec::new(),
             named: Vec::new(),
         }
@@ -50,17 +53,18 @@ impl Statements {
         target: Tables,
         pg_catalog: Tables,
     ) -> SessionState {
-        let mut state = self.base.clone();
+        let mut state = SessionState::clone(&self.base);
         let catalog = Arc::new(Catalog::new(public, system, target, pg_catalog));
         state.register_catalog_list(Arc::new(OneCatalog(catalog)));
         state.mark_start_execution();
         state
     }
 
-    /// Adds every stream and view as a table that holds nothing.
+    /// Adds every stream and view that the caller sees as a table that holds nothing.
     pub(crate) fn list(&self, pinned: &Pinned, hidden: Hidden, public: &mut Tables) {
         self.list_views(pinned, public);
-        for (name, stream) in pinned.catalogue.iter() {
+        let seen = pinned.catalogue.iter().filter(|(name, _)| pinned.rights.sees(name));
+        for (name, stream) in seen {
             let mut scan = columns::scan_schema(&stream.definition.schema);
             if matches!(hidden, Hidden::Left) {
                 scan = visible(&scan);

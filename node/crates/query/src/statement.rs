@@ -10,6 +10,7 @@ use datafusion::sql::parser::{DFParserBuilder, Statement as Parsed};
 use datafusion::sql::sqlparser::ast;
 use datafusion::sql::sqlparser::tokenizer::{Location, Token, TokenWithSpan, Tokenizer};
 
+use crate::access::{self, AccessStatement};
 use crate::create;
 use crate::dialect::Sql;
 use crate::error::SqlError;
@@ -35,6 +36,8 @@ pub(crate) enum Statement {
     Describe { name: Vec<String> },
     /// What is said about views.
     View(ViewStatement),
+    /// What is said about roles.
+    Access(AccessStatement),
     /// `KILL QUERY 'id'`
     KillQuery { id: String },
 }
@@ -82,6 +85,13 @@ pub(crate) fn parse(sql: &str, parameters: Placeholders<'_>) -> Result<Statement
             return Err(SqlError::unsupported("statements about views take no parameters"));
         }
         return Ok(Statement::View(ddl::parse(sql, &words, tokens)?));
+    }
+    if access::is_access_statement(&words) {
+        // What stands for a password is not to be sent apart from the statement that it is part of.
+        if 0 < parameters::count(&tokens)? {
+            return Err(SqlError::unsupported("statements about roles take no parameters"));
+        }
+        return Ok(Statement::Access(access::parse(sql, &words, tokens)?));
     }
     let has_parameters = 0 < parameters::count(&tokens)?;
     let tokens = parameters.put_into(tokens)?;
@@ -325,7 +335,9 @@ fn parse_kill(tokens: &[TokenWithSpan]) -> Result<Statement, SqlError> {
 const STATEMENTS: &str = "statements are SELECT, WITH, VALUES, EXPLAIN, INSERT, CREATE STREAM, DROP \
                           STREAM, CREATE [MATERIALIZED] VIEW, DROP [MATERIALIZED] VIEW, SHOW \
                           STREAMS, SHOW VIEWS, SHOW COLUMNS, DESCRIBE, EXPLAIN VIEW, AUDIT VIEW, \
-                          REBUILD VIEW, RESUME VIEW, CANCEL VIEW and KILL QUERY";
+                          REBUILD VIEW, RESUME VIEW, CANCEL VIEW, KILL QUERY, CREATE, ALTER and DROP \
+                          USER, ROLE and POLICY, GRANT, REVOKE, SHOW USERS, SHOW ROLES and SHOW \
+                          GRANTS";
 
 /// Why a statement is refused, by how it begins.
 fn refusal(words: &[&str]) -> SqlError {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use alluvium_core::meta::access::Privilege;
 use alluvium_core::stream::{Stream, StreamDefinition};
 use alluvium_core::time::Time;
 use arrow::array::{
@@ -11,44 +12,73 @@ use arrow::array::{
 };
 use arrow::datatypes::{Field, Schema, SchemaRef};
 
+use crate::access::{Caller, Rights, run as access};
 use crate::create::retention_text;
 use crate::cut::{to_i32, to_i64};
 use crate::error::SqlError;
 use crate::host::{
     Catalogue, Host, MoveRow, NodeRow, PartitionRow, ProducerRow, QuarantineRow, QueryRow,
-    SegmentRow, ViewRow,
+    SegmentRow, ViewCatalogue, ViewRow,
 };
 use crate::nearest;
 
 /// The tables of schema `system`.
-pub(crate) const TABLES: [&str; 9] = [
+pub(crate) const TABLES: [&str; 12] = [
+    "grants",
     "moves",
     "nodes",
     "partitions",
+    "policies",
     "producers",
     "quarantine",
     "queries",
     "segments",
     "streams",
+    "users",
     "views",
 ];
 
-/// Reads one table of schema `system`.
+/// Reads one table of schema `system`: of what concerns streams and views, the rows of those that
+/// the caller may read; of the cluster, all or nothing.
 pub(crate) async fn table(
     host: &dyn Host,
     catalogue: &Catalogue,
+    rights: &Rights,
     name: &str,
 ) -> Result<RecordBatch, SqlError> {
+    let operates = || rights.on_cluster(Privilege::Operate);
+    let sees = |name: &str| rights.sees(name);
     match name {
-        "streams" => streams(catalogue, &host.partitions().await?),
-        "partitions" => partitions(&host.partitions().await?),
-        "nodes" => nodes(&host.nodes().await?),
-        "moves" => moves(&host.moves().await?),
-        "producers" => producers(&host.producers().await?),
-        "segments" => segments(&host.segments().await?),
-        "views" => views(&host.view_rows().await?),
-        "quarantine" => quarantine(&host.quarantine_rows().await?),
-        "queries" => queries(&host.queries()),
+        "streams" => {
+            let seen = catalogue.iter().filter(|(name, _)| sees(name));
+            let seen = seen.map(|(name, stream)| (name.clone(), Arc::clone(stream))).collect();
+            streams(&Arc::new(seen), &host.partitions().await?)
+        }
+        "partitions" => partitions(&kept(host.partitions().await?, |row| sees(&row.stream))),
+        "nodes" => {
+            operates()?;
+            nodes(&host.nodes().await?)
+        }
+        "moves" => {
+            operates()?;
+            moves(&host.moves().await?)
+        }
+        "producers" => producers(&kept(host.producers().await?, |row| sees(&row.stream))),
+        "segments" => segments(&kept(host.segments().await?, |row| sees(&row.stream))),
+        "views" => views(&kept(host.view_rows().await?, |row| sees(&row.view))),
+        // Its rows show events.
+        "quarantine" => {
+            let rows = host.quarantine_rows().await?;
+            quarantine(&kept(rows, |row| rights.sees_all(&row.stream)))
+        }
+        // Texts of statements hold data.
+        "queries" => {
+            let shows_all = operates().is_ok();
+            queries(&kept(host.queries(), |row| shows_all || row.caller == *rights.caller()))
+        }
+        "users" => access::users(rights, false),
+        "grants" => access::grants(rights, catalogue, &host.views()),
+        "policies" => access::policies(rights),
         _ => {
             let hint = nearest::hint(name, TABLES.into_iter());
             let known = TABLES.join(", ");
@@ -71,8 +101,20 @@ pub(crate) fn empty_table(name: &str) -> Result<RecordBatch, SqlError> {
         "views" => views(&[]),
         "quarantine" => quarantine(&[]),
         "queries" => queries(&[]),
+        "users" => access::users(&nobody(), false),
+        "grants" => access::grants(&nobody(), &Catalogue::default(), &ViewCatalogue::default()),
+        "policies" => access::policies(&nobody()),
         _ => Err(SqlError::NotFound { reason: format!("table \"system.{name}\" does not exist") }),
     }
+}
+
+fn kept<T>(rows: Vec<T>, is_seen: impl Fn(&T) -> bool) -> Vec<T> {
+    rows.into_iter().filter(is_seen).collect()
+}
+
+/// Who has no role, and so sees none.
+fn nobody() -> Rights {
+    Rights::new(Caller::Role("".into()), Arc::default())
 }
 
 /// What of a stream's partitions adds up.
@@ -258,6 +300,7 @@ fn queries(rows: &[QueryRow]) -> Result<RecordBatch, SqlError> {
     Rows::default()
         .add("id", words(|row| &row.id))
         .add("door", words(|row| &row.door))
+        .add("role", maybe_text(rows.iter().map(|row| row.caller.owner())))
         .add("client", maybe_text(rows.iter().map(|row| row.client.clone())))
         .add("state", words(|row| &row.state))
         .add("started_at", time(rows.iter().map(|row| Some(row.started_at))))

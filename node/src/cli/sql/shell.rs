@@ -3,6 +3,7 @@
 use std::io::Write;
 use std::path::PathBuf;
 
+use alluvium_query::access::redacted;
 use alluvium_query::print::{Format, to_text};
 use alluvium_query::split_statements;
 use alluvium_query::wire::decode_batches;
@@ -39,8 +40,16 @@ Ctrl-C gives up the line, or the statement that is running.";
 
 /// Reads and runs statements until the person leaves.
 pub fn run(runtime: &Runtime, client: &Client, args: &SqlArgs) -> Result<(), CliError> {
-    let status = runtime.block_on(client.status())?;
-    say(&format!("alluvium {} at {}; \\? for help", status.version, client.addr()));
+    let addr = client.addr();
+    match runtime.block_on(client.status()) {
+        Ok(status) => say(&format!("alluvium {} at {addr}; \\? for help", status.version)),
+        // Who may not look at nodes may ask, unless they are not let in at all.
+        Err(ClientError::Refused { .. }) => {
+            runtime.block_on(client.query("SELECT 1", &Freshness::Latest))?;
+            say(&format!("alluvium at {addr}; \\? for help"));
+        }
+        Err(error) => return Err(error.into()),
+    }
     let mut shell = Shell {
         runtime,
         client,
@@ -113,7 +122,8 @@ impl Shell<'_> {
                 Ok(input) => {
                     if !input.trim().is_empty() {
                         // Only what a full history or a repeated line makes it refuse.
-                        let _ = self.editor.add_history_entry(input.trim());
+                        // Passwords are left out: the history is a file.
+                        let _ = self.editor.add_history_entry(redacted(input.trim()).as_ref());
                     }
                     match self.take(input.trim())? {
                         Next::Line => {}

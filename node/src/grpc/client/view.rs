@@ -5,8 +5,8 @@ use alluvium_proto::v1::query_client::QueryClient;
 use bytes::Bytes;
 
 use super::{
-    ANSWER_BYTES_MAX, Client, ClientError, Freshness, Retry, StreamFrontier, error_from_wire,
-    freshness_to_wire, frontier_from_wire, frontier_to_wire,
+    ANSWER_BYTES_MAX, Calls, Client, ClientError, Freshness, Retry, StreamFrontier,
+    error_from_wire, freshness_to_wire, frontier_from_wire, frontier_to_wire,
 };
 
 /// Which groups, and what of them.
@@ -153,7 +153,7 @@ impl Client {
         Ok(Changes { addr: self.addr.clone(), parts: response.into_inner() })
     }
 
-    fn views(&self) -> QueryClient<tonic::transport::Channel> {
+    fn views(&self) -> QueryClient<Calls> {
         QueryClient::new(self.channel.clone()).max_decoding_message_size(ANSWER_BYTES_MAX)
     }
 }

@@ -20,11 +20,12 @@ use futures::Stream;
 use prost::Message;
 use std::pin::Pin;
 use std::sync::{Arc, LazyLock};
+use tonic::metadata::{Ascii, MetadataValue};
 use tonic::{Request, Response, Status, Streaming};
 
 use super::{FlightSql, Rows, Statement, flight_info, internal, one_batch, run_status};
-use crate::grpc::transport::remote_of;
-use crate::sql::run::{self, Asked, Door};
+use crate::grpc::{asker, caller};
+use crate::sql::run::{self, Asked, Asker, Door};
 
 const CATALOGUE: &str = "alluvium";
 const SCHEMAS: [&str; 2] = ["public", "system"];
@@ -73,10 +74,10 @@ fn key_schema() -> Schema {
 }
 
 impl FlightSql {
-    async fn tables(&self, command: CommandGetTables) -> Result<RecordBatch, Status> {
+    async fn tables(&self, asker: Asker, command: CommandGetTables) -> Result<RecordBatch, Status> {
         let include_schema = command.include_schema;
         let mut tables = command.into_builder();
-        let asked = Asked::new(TABLES, Door::Flight);
+        let asked = Asked::new(TABLES, Door::Flight, asker.clone());
         let mut running = run::run(&self.node, asked).await.map_err(|error| run_status(&error))?;
         while let Some(batch) = running.batches.recv().await {
             let batch = batch.map_err(|error| run_status(&error))?;
@@ -92,7 +93,7 @@ impl FlightSql {
                     let quoted = name.replace('"', "\"\"");
                     let all = format!("SELECT * FROM {schema_name}.\"{quoted}\"");
                     // One that was dropped meanwhile is listed without its columns.
-                    let described = self.node.engine.describe(&all, &[]).await;
+                    let described = self.node.engine(&asker.caller).describe(&all, &[]).await;
                     if let Ok(Described { rows: DescribedRows::Of(found), .. }) = described {
                         schema = Schema::clone(&found);
                     }
@@ -105,20 +106,26 @@ impl FlightSql {
     }
 }
 
+type Handshakes = Pin<Box<dyn Stream<Item = Result<HandshakeResponse, Status>> + Send>>;
+
 #[tonic::async_trait]
 impl FlightSqlService for FlightSql {
     type FlightService = FlightSql;
 
-    /// There are no users yet: who shakes hands is let in.
+    /// Who gets here was let in. Who said a password is given a token to say instead.
     async fn do_handshake(
         &self,
-        _request: Request<Streaming<HandshakeRequest>>,
-    ) -> Result<
-        Response<Pin<Box<dyn Stream<Item = Result<HandshakeResponse, Status>> + Send>>>,
-        Status,
-    > {
+        request: Request<Streaming<HandshakeRequest>>,
+    ) -> Result<Response<Handshakes>, Status> {
         let hello = HandshakeResponse { protocol_version: 0, payload: bytes::Bytes::new() };
-        Ok(Response::new(Box::pin(futures::stream::iter([Ok(hello)]))))
+        let mut response: Response<Handshakes> =
+            Response::new(Box::pin(futures::stream::iter([Ok(hello)])));
+        if let Some(token) = self.node.guard.give_token(&caller(&request)) {
+            let bearer: MetadataValue<Ascii> =
+                format!("Bearer {token}").parse().map_err(internal)?;
+            response.metadata_mut().insert("authorization", bearer);
+        }
+        Ok(response)
     }
 
     async fn get_flight_info_statement(
@@ -127,7 +134,7 @@ impl FlightSqlService for FlightSql {
         request: Request<FlightDescriptor>,
     ) -> Result<Response<FlightInfo>, Status> {
         let statement = Statement { sql: query.query, parameters: Vec::new() };
-        self.info(statement, request.into_inner()).await
+        self.info(&caller(&request), statement, request.into_inner()).await
     }
 
     async fn get_flight_info_prepared_statement(
@@ -136,7 +143,7 @@ impl FlightSqlService for FlightSql {
         request: Request<FlightDescriptor>,
     ) -> Result<Response<FlightInfo>, Status> {
         let statement = Statement::from_handle(&query.prepared_statement_handle)?;
-        self.info(statement, request.into_inner()).await
+        self.info(&caller(&request), statement, request.into_inner()).await
     }
 
     async fn get_flight_info_catalogs(
@@ -204,8 +211,7 @@ impl FlightSqlService for FlightSql {
         ticket: TicketStatementQuery,
         request: Request<Ticket>,
     ) -> Result<Response<<Self as FlightService>::DoGetStream>, Status> {
-        let client = remote_of(&request);
-        self.rows(Statement::from_handle(&ticket.statement_handle)?, client).await
+        self.rows(asker(&request), Statement::from_handle(&ticket.statement_handle)?).await
     }
 
     async fn do_get_prepared_statement(
@@ -213,8 +219,7 @@ impl FlightSqlService for FlightSql {
         query: CommandPreparedStatementQuery,
         request: Request<Ticket>,
     ) -> Result<Response<<Self as FlightService>::DoGetStream>, Status> {
-        let client = remote_of(&request);
-        self.rows(Statement::from_handle(&query.prepared_statement_handle)?, client).await
+        self.rows(asker(&request), Statement::from_handle(&query.prepared_statement_handle)?).await
     }
 
     async fn do_get_catalogs(
@@ -240,9 +245,9 @@ impl FlightSqlService for FlightSql {
     async fn do_get_tables(
         &self,
         query: CommandGetTables,
-        _request: Request<Ticket>,
+        request: Request<Ticket>,
     ) -> Result<Response<Rows>, Status> {
-        Ok(one_batch(self.tables(query).await?))
+        Ok(one_batch(self.tables(asker(&request), query).await?))
     }
 
     async fn do_get_table_types(
@@ -277,7 +282,7 @@ impl FlightSqlService for FlightSql {
         request: Request<PeekableFlightDataStream>,
     ) -> Result<i64, Status> {
         let statement = Statement { sql: command.query, parameters: Vec::new() };
-        self.update(statement, remote_of(&request)).await
+        self.update(asker(&request), statement).await
     }
 
     async fn do_put_statement_ingest(
@@ -285,7 +290,7 @@ impl FlightSqlService for FlightSql {
         command: CommandStatementIngest,
         request: Request<PeekableFlightDataStream>,
     ) -> Result<i64, Status> {
-        self.ingest(command, request.into_inner()).await
+        self.ingest(&caller(&request), command, request.into_inner()).await
     }
 
     async fn do_put_prepared_statement_query(
@@ -309,16 +314,16 @@ impl FlightSqlService for FlightSql {
         query: CommandPreparedStatementUpdate,
         request: Request<PeekableFlightDataStream>,
     ) -> Result<i64, Status> {
+        let asker = asker(&request);
         let statement = Statement::from_handle(&query.prepared_statement_handle)?;
-        let client = remote_of(&request);
         let rows = self.values(&statement.sql, request.into_inner()).await?;
         if rows.is_empty() {
-            return self.update(statement, client).await;
+            return self.update(asker, statement).await;
         }
         let mut count = 0;
         for parameters in rows {
             let statement = Statement { sql: statement.sql.clone(), parameters };
-            count += self.update(statement, client).await?;
+            count += self.update(asker.clone(), statement).await?;
         }
         Ok(count)
     }
@@ -326,9 +331,10 @@ impl FlightSqlService for FlightSql {
     async fn do_action_create_prepared_statement(
         &self,
         query: ActionCreatePreparedStatementRequest,
-        _request: Request<Action>,
+        request: Request<Action>,
     ) -> Result<ActionCreatePreparedStatementResult, Status> {
-        let described = self.node.engine.describe(&query.query, &[]).await;
+        let engine = self.node.engine(&caller(&request));
+        let described = engine.describe(&query.query, &[]).await;
         let described = described.map_err(|error| crate::grpc::status::sql_status(&error))?;
         let dataset_schema = match &described.rows {
             DescribedRows::Of(schema) => super::schema_bytes(&run::nullable(schema))?,

@@ -5,8 +5,10 @@
 //! batch by batch.
 
 use alluvium_core::ids::Sequence;
+use alluvium_core::meta::access::Privilege;
 use alluvium_core::partition::Stamp;
 use alluvium_query::Parameter;
+use alluvium_query::access::Caller;
 use alluvium_views::{columns, rows};
 use arrow_flight::decode::FlightRecordBatchStream;
 use arrow_flight::error::FlightError;
@@ -64,6 +66,7 @@ impl FlightSql {
     /// Appends rows to a stream; says how many.
     pub(super) async fn ingest(
         &self,
+        caller: &Caller,
         command: CommandStatementIngest,
         stream: PeekableFlightDataStream,
     ) -> Result<i64, Status> {
@@ -78,6 +81,8 @@ impl FlightSql {
                           with mode \"append\"";
             return Err(Status::unimplemented(reason));
         }
+        let allowed = self.node.allowed(caller, Privilege::Insert, name).await;
+        allowed.map_err(|refused| status::refused_status(&refused))?;
         let served = self.node.stream(name).await;
         let served = served.map_err(|error| status::append_status(&error))?;
         let mut stamp = self.stamp(name, &command.options).await?;

@@ -32,7 +32,8 @@ export function all() {
 }
 
 export function remember(sql, { answer, error, wasStopped, elapsed }) {
-  if (LENGTH_MAX < sql.length) return;
+  // What holds a password is typed again.
+  if (LENGTH_MAX < sql.length || /password/i.test(sql)) return;
   const took = duration(elapsed);
   const said = wasStopped ? `stopped after ${took}` : error ? `failed after ${took}`
     : answer.columns.length === 0 ? `${answer.tag}, ${took}`

@@ -14,14 +14,14 @@ impl Session {
     /// Takes rows until the client says that they are all; says how many they were. What is
     /// appended before something goes wrong stays, and the error says how much that is.
     pub(super) async fn copy(&mut self, sql: &str) -> Result<String, Trouble> {
-        let mut copy = self.node.engine.copy_in(sql);
-        if matches!(copy, Err(SqlError::NotFound { .. })) {
-            let caught_up = self.node.engine.host().catch_up().await.map_err(SqlError::from);
-            copy = caught_up.and_then(|()| self.node.engine.copy_in(sql));
+        let engine = self.node.engine(&self.caller);
+        let mut copy = engine.copy_in(sql);
+        if matches!(copy, Err(SqlError::NotFound { .. } | SqlError::Denied { .. })) {
+            let caught_up = engine.host().catch_up().await.map_err(SqlError::from);
+            copy = caught_up.and_then(|()| engine.copy_in(sql));
         }
         let copy = copy.map_err(|error| self.fault(sql, &RunError::from(error)))?;
-        let place =
-            self.node.statements.admit(sql, Door::Postgres, Some(self.wire.caller().remote));
+        let place = self.node.statements.admit(sql, Door::Postgres, &self.asker());
         let place = place.map_err(|error| self.fault(sql, &error))?;
         self.wire.out.copy_in(copy.column_count(), copy.is_binary());
         self.wire.flush().await?;

@@ -41,6 +41,8 @@ pub enum Frontend {
     Sync,
     /// The client goes.
     Terminate,
+    /// What proves who the client is.
+    Proof(Bytes),
     CopyData(Bytes),
     CopyDone,
     CopyFail(String),
@@ -60,15 +62,15 @@ pub enum Target {
 #[error("{0}")]
 pub struct Broken(pub &'static str);
 
-/// Takes one whole message from the input, if there is one.
-pub fn take(input: &mut BytesMut) -> Result<Option<Frontend>, Broken> {
+/// Takes one whole message of at most so many bytes from the input, if there is one.
+pub fn take(input: &mut BytesMut, bytes_max: usize) -> Result<Option<Frontend>, Broken> {
     let Some(head) = input.get(..5) else {
         return Ok(None);
     };
     let length = u32::from_be_bytes([head[1], head[2], head[3], head[4]]);
     let length = usize::try_from(length).unwrap_or(usize::MAX);
-    if !(4..=MESSAGE_BYTES_MAX).contains(&length) {
-        return Err(Broken("a message is longer than 16 MiB, or has no length"));
+    if !(4..=bytes_max).contains(&length) {
+        return Err(Broken("a message is longer than is taken, or has no length"));
     }
     if input.len() < 1 + length {
         return Ok(None);
@@ -100,6 +102,7 @@ fn read(kind: u8, mut fields: Fields) -> Result<Frontend, Broken> {
         b'H' => Frontend::Flush,
         b'S' => Frontend::Sync,
         b'X' => Frontend::Terminate,
+        b'p' => Frontend::Proof(fields.0),
         b'd' => Frontend::CopyData(fields.0),
         b'c' => Frontend::CopyDone,
         b'f' => Frontend::CopyFail(fields.text()?),
@@ -191,6 +194,14 @@ impl Backend {
         self.message(b'S', |body| {
             put_text(body, name);
             put_text(body, value);
+        });
+    }
+
+    /// What the client is to prove itself by: 10, the mechanisms; 11 and 12, what it is told.
+    pub fn authentication(&mut self, kind: i32, said: &[u8]) {
+        self.message(b'R', |body| {
+            body.put_i32(kind);
+            body.put_slice(said);
         });
     }
 
@@ -318,7 +329,7 @@ mod tests {
     use super::*;
 
     fn parse(bytes: &[u8]) -> Result<Option<Frontend>, Broken> {
-        take(&mut BytesMut::from(bytes))
+        take(&mut BytesMut::from(bytes), MESSAGE_BYTES_MAX)
     }
 
     #[test]

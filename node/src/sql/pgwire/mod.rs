@@ -6,14 +6,15 @@
 //! rows. Everything about streams goes to the engine through [`crate::sql::run`].
 //!
 //! Transactions are accepted and mean nothing, which a notice says: each statement stands for
-//! itself. There are no users and no passwords yet. Where the node has a certificate, connections
-//! are encrypted, or refused.
+//! itself. Where callers have to say who they are, `login` makes them prove it. Where the node has
+//! a certificate, connections are encrypted, or refused.
 //!
 //! Written here rather than taken from a library: those there are bring features of the engine's
 //! own dependencies that nothing else needs, and a catalogue with writes, files and no limits.
 
 mod copy;
 mod local;
+mod login;
 mod message;
 mod numbers;
 mod session;
@@ -34,6 +35,7 @@ use self::message::Fault;
 use self::session::Session;
 use self::startup::Begun;
 use self::wire::Wire;
+use crate::access::Origin;
 use crate::bootstrap::Doors;
 use crate::clock;
 use crate::tls::{Conn, Door, Gate};
@@ -143,8 +145,20 @@ impl Client {
                 Fault::fatal("57P03", format!("the node is not ready: it {reason}"))
             }
             (Some(node), Some(_)) => {
+                let origin = Origin::of(wire.caller());
+                let proved = login::login(&mut wire, &node.guard, &asked, &origin);
+                let caller = match tokio::time::timeout(STARTUP_MAX, proved).await {
+                    Ok(Ok(Ok(caller))) => caller,
+                    Ok(Ok(Err(fault))) => {
+                        wire.out.error(&fault);
+                        return wire.flush().await;
+                    }
+                    Ok(Err(error)) => return Err(error),
+                    Err(_) => return Ok(()),
+                };
                 let (key, cancel) = self.keys.give();
-                let session = Session::new(node.clone(), wire, cancel, self.stopped.clone());
+                let session =
+                    Session::new(node.clone(), caller, wire, cancel, self.stopped.clone());
                 let ended = session.serve(asked, key).await;
                 self.keys.0.lock().remove(&key);
                 return ended;

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 
+use alluvium_query::access::Caller;
 use alluvium_query::{Parameter, split_statements};
 use arrow::array::StringArray;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
@@ -23,11 +24,12 @@ use super::values::Columns;
 use super::wire::Wire;
 use crate::bootstrap::Node;
 use crate::sql::errors;
-use crate::sql::run::{self, Asked, Door, RunError, Running, TIMEOUT_MAX};
+use crate::sql::run::{self, Asked, Asker, Door, RunError, Running, TIMEOUT_MAX};
 
 /// See the module.
 pub struct Session {
     pub(super) node: Arc<Node>,
+    pub(super) caller: Caller,
     pub(super) wire: Wire,
     settings: Settings,
     statements: BTreeMap<String, Arc<Prepared>>,
@@ -79,12 +81,14 @@ struct Open {
 impl Session {
     pub fn new(
         node: Arc<Node>,
+        caller: Caller,
         wire: Wire,
         cancel: Arc<Notify>,
         stopped: watch::Receiver<bool>,
     ) -> Session {
         Session {
             node,
+            caller,
             wire,
             settings: Settings::default(),
             statements: BTreeMap::new(),
@@ -94,6 +98,11 @@ impl Session {
             cancel,
             stopped,
         }
+    }
+
+    /// Who asks.
+    pub(super) fn asker(&self) -> Asker {
+        Asker { caller: self.caller.clone(), client: Some(self.wire.caller().remote) }
     }
 
     /// Answers until the client leaves or the node stops.
@@ -187,6 +196,9 @@ impl Session {
             // What is left of a COPY that failed.
             Frontend::CopyData(_) | Frontend::CopyDone | Frontend::CopyFail(_) => Ok(()),
             Frontend::Terminate => Ok(()),
+            Frontend::Proof(_) => {
+                Err(Fault::fatal("08P01", "who the client is was settled before").into())
+            }
             Frontend::Unknown(kind) => {
                 let message = format!("there is no message of kind {kind}");
                 Err(Fault::fatal("08P01", message).into())
@@ -269,8 +281,8 @@ impl Session {
         told: Option<SchemaRef>,
     ) -> Result<Open, Trouble> {
         let timeout = self.settings.statement_timeout().unwrap_or(TIMEOUT_MAX);
-        let client = Some(self.wire.caller().remote);
-        let asked = Asked { parameters, timeout, told, client, ..Asked::new(sql, Door::Postgres) };
+        let asked = Asked::new(sql, Door::Postgres, self.asker());
+        let asked = Asked { parameters, timeout, told, ..asked };
         let (node, cancel) = (self.node.clone(), self.cancel.clone());
         let running = tokio::select! {
             biased;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use super::message::{self, Backend, Frontend};
+use super::message::{self, Backend, Frontend, MESSAGE_BYTES_MAX};
 use crate::tls::identity::Caller;
 use crate::tls::{Conn, Door, Tls};
 
@@ -62,8 +62,13 @@ impl Wire {
 
     /// The next message; none when the client has left.
     pub async fn next(&mut self) -> io::Result<Option<Frontend>> {
+        self.next_within(MESSAGE_BYTES_MAX).await
+    }
+
+    /// The same where a message has at most so many bytes.
+    pub async fn next_within(&mut self, bytes_max: usize) -> io::Result<Option<Frontend>> {
         loop {
-            let taken = message::take(&mut self.input)
+            let taken = message::take(&mut self.input, bytes_max)
                 .map_err(|broken| io::Error::new(io::ErrorKind::InvalidData, broken))?;
             if let Some(message) = taken {
                 return Ok(Some(message));

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::access::{Access, AccessCommand, InvalidAccess};
 use super::checkpoint;
 use super::command::MetaCommand;
 use super::members::{Introduction, Member, Members};
@@ -37,6 +38,8 @@ pub struct Meta {
     pub(super) views: Views,
     pub(super) members: Members,
     pub(super) placements: Placements,
+    /// Shared with whoever decides by it.
+    pub(super) access: Arc<Access>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,6 +61,7 @@ impl Default for Meta {
             views: Views::default(),
             members: Members::default(),
             placements: Placements::default(),
+            access: Arc::default(),
         }
     }
 }
@@ -139,6 +143,18 @@ impl Meta {
     #[must_use]
     pub fn version_served(&self) -> Option<u32> {
         self.members.standing().map(|member| member.versions.1).min()
+    }
+
+    /// Who may touch what.
+    #[must_use]
+    pub fn access(&self) -> &Arc<Access> {
+        &self.access
+    }
+
+    /// Whether a stream or a view has this name.
+    #[must_use]
+    pub fn is_table(&self, name: &str) -> bool {
+        self.streams.contains_key(name) || self.view(name).is_some()
     }
 
     fn create_stream(
@@ -239,6 +255,46 @@ impl Meta {
                 self.placements.moved(group, report, &self.members)
             }
             MetaCommand::RaiseVersion { version } => self.members.raise_version(version),
+            MetaCommand::Access(command) => self.change_access(command),
+            MetaCommand::Owned { owner, create } => self.create_owned(index, &owner, *create),
+        }
+    }
+
+    fn change_access(&mut self, command: AccessCommand) -> MetaOutcome {
+        let is_table = |name: &str| self.streams.contains_key(name) || self.views.has(name);
+        match self.access.execute(command, &is_table) {
+            Ok(next) if next == *self.access => MetaOutcome::NothingToDo,
+            Ok(next) => {
+                self.access = Arc::new(next);
+                MetaOutcome::AccessChanged
+            }
+            Err(invalid) => MetaOutcome::AccessRefused(invalid),
+        }
+    }
+
+    /// What is replaced keeps its owner.
+    fn create_owned(&mut self, index: Index, owner: &str, create: MetaCommand) -> MetaOutcome {
+        if !self.access.roles().contains_key(owner) {
+            let name = owner.to_owned();
+            return MetaOutcome::AccessRefused(InvalidAccess::RoleUnknown { name });
+        }
+        let outcome = self.execute(index, create);
+        if let MetaOutcome::StreamCreated(stream) = &outcome {
+            Arc::make_mut(&mut self.access).own(&stream.definition.name, owner);
+        }
+        if let MetaOutcome::ViewCreated(view) = &outcome {
+            Arc::make_mut(&mut self.access).own(&view.definition.name, owner);
+        }
+        outcome
+    }
+
+    /// Rights on what is gone go with it: what comes later under the same name is something else.
+    fn forget_rights(&mut self, outcome: &MetaOutcome) {
+        if let MetaOutcome::StreamDropped(stream) = outcome {
+            Arc::make_mut(&mut self.access).forget_table(&stream.definition.name);
+        }
+        if let MetaOutcome::ViewDropped(entry) = outcome {
+            Arc::make_mut(&mut self.access).forget_table(&entry.current.definition.name);
         }
     }
 }
@@ -256,6 +312,7 @@ impl Machine for Meta {
     fn apply(&mut self, index: Index, command: &Bytes) -> Result<MetaOutcome, CorruptCommand> {
         let outcome = self.execute(index, MetaCommand::decode(command)?);
         self.views.forget_ended();
+        self.forget_rights(&outcome);
         Ok(outcome)
     }
 

@@ -3,24 +3,27 @@
 //! Layout, in the forms of [`crate::codec`]:
 //!
 //! ```text
-//! version u8 = 4 | next stream id u64 | next group id u64 | next producer id u64
+//! version u8 = 5 | next stream id u64 | next group id u64 | next producer id u64
 //! stream count u32   | each, in name order: id u64 | created_at i64 | groups: list of u64
 //!                                           | definition
 //! producer count u32 | each, in name order: name text | id u64 | epoch u32
 //! views, as in [`super::views`]
 //! members, as in [`super::member_form`]
 //! placements, as in [`super::placement`]
+//! access, as in `super::access`
 //! ```
 //!
 //! Versions 1 and 2 were written when a cluster was one node: they end before the members, and
 //! version 1 before the views. Their groups are on the first node. Version 3 does not say as of
-//! when placements were reported.
+//! when placements were reported. Version 4 ends before the access: it has the built-in roles
+//! alone.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::access::{decode_access, encode_access};
 use super::catalogue::{Meta, Producer};
 use super::definition::{decode_definition, encode_definition};
 use super::member_form::{decode_members, encode_members};
@@ -31,10 +34,11 @@ use crate::ids::{Epoch, GroupId, ProducerId, StreamId};
 use crate::stream::Stream;
 use crate::time::Time;
 
-const VERSION: u8 = 4;
+const VERSION: u8 = 5;
 const VERSION_WITHOUT_VIEWS: u8 = 1;
 const VERSION_WITHOUT_MEMBERS: u8 = 2;
 const VERSION_WITHOUT_AS_OF: u8 = 3;
+const VERSION_WITHOUT_ACCESS: u8 = 4;
 
 /// The bytes of a state.
 pub(super) fn encode(meta: &Meta) -> Bytes {
@@ -62,6 +66,7 @@ pub(super) fn encode(meta: &Meta) -> Bytes {
     meta.views.encode(&mut writer);
     encode_members(&mut writer, &meta.members);
     meta.placements.encode(&mut writer);
+    encode_access(&mut writer, &meta.access);
     writer.finish()
 }
 
@@ -98,6 +103,10 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Meta, Malformed> {
         meta.placements.check(groups, &meta.members)?;
     } else {
         meta.placements = Placements::on_first_node(groups);
+    }
+    if VERSION_WITHOUT_ACCESS < version {
+        let is_table = |name: &str| meta.is_table(name);
+        meta.access = Arc::new(decode_access(&mut reader, &is_table)?);
     }
     reader.end()?;
     check_ids(&meta)?;

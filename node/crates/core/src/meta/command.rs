@@ -22,12 +22,15 @@
 //! kind 16, part caught up:   name text | id u64 | partition u32
 //! kind 17, raise version:    version u32
 //! kind 18, moved as of:      group u64 | voters: nodes | as_of u64 | by u64
+//! kind 19, access:        command of roles, grants and policies, as in `access::form`
+//! kind 20, owned:         owner text | create stream or create view, as bytes
 //! ```
 //!
 //! Introduction, state and nodes are as in `member_form`.
 
 use bytes::Bytes;
 
+use super::access::{AccessCommand, decode_access_command, encode_access_command};
 use super::definition::{decode_definition, encode_definition};
 use super::member_form::{
     decode_introduction, decode_nodes, decode_state, encode_introduction, encode_nodes,
@@ -200,6 +203,15 @@ pub enum MetaCommand {
         /// The version.
         version: u32,
     },
+    /// Change roles, grants, owners or policies.
+    Access(AccessCommand),
+    /// Add a stream or a view that shall belong to somebody.
+    Owned {
+        /// The role.
+        owner: String,
+        /// [`MetaCommand::CreateStream`] or [`MetaCommand::CreateView`].
+        create: Box<MetaCommand>,
+    },
 }
 
 const VERSION: u8 = 1;
@@ -221,6 +233,8 @@ const KIND_MOVED_AS_OF_0: u8 = 15;
 const KIND_PART_CAUGHT_UP: u8 = 16;
 const KIND_RAISE_VERSION: u8 = 17;
 const KIND_MOVED: u8 = 18;
+const KIND_ACCESS: u8 = 19;
+const KIND_OWNED: u8 = 20;
 
 impl MetaCommand {
     /// The bytes of this command.
@@ -252,6 +266,8 @@ impl MetaCommand {
             MetaCommand::Moved { .. } => KIND_MOVED,
             MetaCommand::PartCaughtUp { .. } => KIND_PART_CAUGHT_UP,
             MetaCommand::RaiseVersion { .. } => KIND_RAISE_VERSION,
+            MetaCommand::Access(_) => KIND_ACCESS,
+            MetaCommand::Owned { .. } => KIND_OWNED,
         }
     }
 
@@ -318,6 +334,11 @@ impl MetaCommand {
                 writer.u32(partition.0);
             }
             MetaCommand::RaiseVersion { version } => writer.u32(*version),
+            MetaCommand::Access(command) => encode_access_command(writer, command),
+            MetaCommand::Owned { owner, create } => {
+                writer.text(owner);
+                writer.bytes(&create.encode());
+            }
         }
     }
 
@@ -335,6 +356,8 @@ fn decode(bytes: &[u8]) -> Result<MetaCommand, Malformed> {
     let command = match kind {
         KIND_CREATE_STREAM..=KIND_CANCEL_VIEW => decode_of_tables(kind, &mut reader)?,
         KIND_JOIN..=KIND_MOVED => decode_of_cluster(kind, &mut reader)?,
+        KIND_ACCESS => MetaCommand::Access(decode_access_command(&mut reader)?),
+        KIND_OWNED => decode_owned(&mut reader)?,
         found => {
             let what = "kind of meta command";
             return Err(Malformed::Unknown { what, found: u64::from(found), at });
@@ -342,6 +365,17 @@ fn decode(bytes: &[u8]) -> Result<MetaCommand, Malformed> {
     };
     reader.end()?;
     Ok(command)
+}
+
+/// Reads a table that shall belong to somebody. Nothing else is owned, so nothing nests.
+fn decode_owned(reader: &mut Reader<'_>) -> Result<MetaCommand, Malformed> {
+    let owner = reader.text()?.to_owned();
+    let bytes = reader.bytes()?;
+    match bytes.get(1) {
+        Some(&(KIND_CREATE_STREAM | KIND_CREATE_VIEW)) => {}
+        _ => return Err(Malformed::inconsistent("only streams and views have an owner")),
+    }
+    Ok(MetaCommand::Owned { owner, create: Box::new(decode(bytes)?) })
 }
 
 /// Reads what changes streams, producers and views.

@@ -8,9 +8,11 @@
 //! [`command`] is what the log holds, [`catalogue`] applies it (`views` what concerns views,
 //! [`members`] nodes, [`placement`] replicas), [`outcome`] is what that did, [`names`] says what a
 //! name may be, [`definition`], [`view_form`] and [`member_form`] are the stored forms of streams,
-//! views and members, `checkpoint` is that of all. [`locality`] says how far from each other nodes
-//! stand, [`plan`](mod@plan) what is to be moved next.
+//! views and members, [`access`] says who may touch what, `checkpoint` is the stored form of all.
+//! [`locality`] says how far from each other nodes stand, [`plan`](mod@plan) what is to be moved
+//! next.
 
+pub mod access;
 pub mod catalogue;
 mod checkpoint;
 pub mod command;
@@ -29,7 +31,7 @@ pub use catalogue::Meta;
 pub use command::MetaCommand;
 pub use member_form::{InvalidMember, check_locality, check_member};
 pub use members::{Addresses, FIRST_NODE, Locality, Member, MemberState};
-pub use names::{InvalidName, check_member_name, check_name, check_producer_name};
+pub use names::{InvalidName, check_member_name, check_name, check_producer_name, check_role_name};
 pub use outcome::{MetaOutcome, TableKind};
 pub use placement::Placement;
 pub use plan::{NodeReport, plan};

@@ -63,6 +63,17 @@ pub fn check_producer_name(name: &str) -> Result<(), InvalidName> {
     check_characters(name, is_allowed, "a to z, A to Z, 0 to 9 and _ . : -")
 }
 
+/// Checks the name of a role: `^[a-zA-Z0-9_][a-zA-Z0-9_.@-]{0,62}$`, so that addresses of people
+/// and names in certificates can be names of users.
+pub fn check_role_name(name: &str) -> Result<(), InvalidName> {
+    check_length(name, NAME_BYTES_MAX)?;
+    if !name.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '_') {
+        return Err(InvalidName::Start { name: name.into(), allowed: "a letter, a digit or _" });
+    }
+    let is_allowed = |c: char| c.is_ascii_alphanumeric() || "_.@-".contains(c);
+    check_characters(name, is_allowed, "a to z, A to Z, 0 to 9 and _ . @ -")
+}
+
 /// Checks the name of a node, which people read: 1 to 63 printable ASCII characters, neither the
 /// first nor the last of them a space.
 pub fn check_member_name(name: &str) -> Result<(), InvalidName> {
@@ -119,6 +130,16 @@ mod tests {
         ];
         for (name, expected) in cases {
             assert_eq!(check_name(name).unwrap_err().to_string(), expected);
+        }
+    }
+
+    #[test]
+    fn role_names() {
+        for name in ["a", "Alice", "alice@example.com", "svc-7.eu", "_x"] {
+            assert_eq!(check_role_name(name), Ok(()), "{name}");
+        }
+        for name in ["", "-x", "a b", "a'b", "a\"b", "größe", &"a".repeat(NAME_BYTES_MAX + 1)] {
+            assert!(check_role_name(name).is_err(), "{name}");
         }
     }
 

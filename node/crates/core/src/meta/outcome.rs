@@ -4,6 +4,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use super::access::InvalidAccess;
 use super::members::MemberState;
 use crate::ids::{Epoch, GroupId, NodeId, ProducerId, ViewId};
 use crate::stream::Stream;
@@ -160,6 +161,10 @@ pub enum MetaOutcome {
         /// Who and why, for people.
         reason: String,
     },
+    /// Roles, grants, owners or policies are as the command asked.
+    AccessChanged,
+    /// Not with roles, grants and policies as they are; nothing changed.
+    AccessRefused(InvalidAccess),
 }
 
 /// What a name in the catalogue can belong to.

@@ -73,6 +73,10 @@ impl Views {
         &self.entries
     }
 
+    pub fn has(&self, name: &str) -> bool {
+        self.entries.contains_key(name)
+    }
+
     /// Views that read `name` in one of their lives, in order.
     pub fn dependants(&self, name: &str) -> Vec<String> {
         let reading =

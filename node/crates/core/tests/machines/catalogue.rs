@@ -184,7 +184,9 @@ fn began_and_ended(outcome: &MetaOutcome) -> (Vec<ViewId>, Vec<ViewId>) {
         | MetaOutcome::MemberChanged { .. }
         | MetaOutcome::Placed { .. }
         | MetaOutcome::VersionRaised { .. }
-        | MetaOutcome::VersionRefused { .. } => (Vec::new(), Vec::new()),
+        | MetaOutcome::VersionRefused { .. }
+        | MetaOutcome::AccessChanged
+        | MetaOutcome::AccessRefused(_) => (Vec::new(), Vec::new()),
     }
 }
 
@@ -230,8 +232,8 @@ proptest! {
     #[test]
     fn arbitrary_bytes_never_panic(
         bytes in vec(any::<u8>(), 0..200),
-        version in 0..5_u8,
-        kind in 0..20_u8,
+        version in 0..6_u8,
+        kind in 0..22_u8,
     ) {
         let mut likely = vec![version, kind];
         likely.extend_from_slice(&bytes);
@@ -305,12 +307,17 @@ proptest! {
                 meta.apply(index, &command.encode()).unwrap();
             }
         }
-        let now = meta.checkpoint();
+        let whole = meta.checkpoint();
+        // The access is last: the two built-in roles, no grant, owner or policy.
+        let access = 4 + (4 + 5 + 6) + (4 + 8 + 6) + 3 * 4;
+        let mut now = whole[..whole.len() - access].to_vec();
+        now[0] = 4;
+        assert_eq!(Meta::restore(&now).as_ref(), Ok(&meta));
         let placements = meta.placements().len();
-        // Placements are last, and nobody reported one: group, three lists of one node, owner, and
-        // since the last version nobody given up, where it was placed, and as of when.
+        // Placements come before, and nobody reported one: group, three lists of one node, owner,
+        // and since the last version nobody given up, where it was placed, and as of when.
         let (placement, as_of) = (8 + 3 * (4 + 8) + 8, 4 + 8 + 8);
-        let mut former = now.to_vec();
+        let mut former = now.clone();
         let rows = former.split_off(now.len() - placements * (placement + as_of));
         former.extend(rows.chunks(placement + as_of).flat_map(|row| &row[..placement]));
         former[0] = 3;

@@ -1,5 +1,6 @@
 //! Golden scripts and random tests of the state machines.
 
+mod access;
 mod catalogue;
 mod members;
 mod meta;

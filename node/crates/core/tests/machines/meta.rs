@@ -290,6 +290,8 @@ fn show_outcome(outcome: MetaOutcome) -> String {
         MetaOutcome::VersionRefused { version, reason } => {
             format!("version {version} refused: {reason}")
         }
+        MetaOutcome::AccessChanged => "access changed".into(),
+        MetaOutcome::AccessRefused(invalid) => format!("access refused: {invalid}"),
     }
 }
 

@@ -10,7 +10,12 @@ use crate::nearest;
 
 impl CopyIn {
     /// Reads `COPY stream [(columns)] FROM STDIN …`.
-    pub(crate) fn parse(sql: &str, catalogue: &Catalogue) -> Result<CopyIn, SqlError> {
+    /// `check` refuses streams before anything is told of them.
+    pub(crate) fn parse(
+        sql: &str,
+        catalogue: &Catalogue,
+        check: &dyn Fn(&str) -> Result<(), SqlError>,
+    ) -> Result<CopyIn, SqlError> {
         let tokens = Tokenizer::new(&Sql, sql).tokenize();
         let tokens = tokens.map_err(|error| SqlError::syntax(error.to_string()))?;
         let tokens = tokens.into_iter().filter(|token| !matches!(token, Token::Whitespace(_)));
@@ -23,6 +28,7 @@ impl CopyIn {
         while words.takes(&Token::Period) {
             name = words.name()?;
         }
+        check(&name)?;
         let stream = catalogue
             .get(&name)
             .ok_or_else(|| SqlError::unknown_stream(&name, catalogue.keys().map(String::as_str)))?;

@@ -5,6 +5,8 @@ use std::time::Duration;
 use alluvium_core::ids::{Offset, PartitionNumber};
 use alluvium_core::time::Time;
 
+use crate::access::Caller;
+
 /// A row of `system.partitions`.
 #[derive(Clone, Debug)]
 pub struct PartitionRow {
@@ -91,6 +93,8 @@ pub struct QueryRow {
     pub id: String,
     /// Where it came in: `grpc`, `flight`, `postgres` or `http`.
     pub door: String,
+    /// Who asks.
+    pub caller: Caller,
     /// The address it came from, where that is known.
     pub client: Option<String>,
     /// `planning`, `answering` or `stopping`.

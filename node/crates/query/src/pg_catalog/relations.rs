@@ -63,10 +63,11 @@ pub(super) struct Column {
 }
 
 impl Statements {
-    /// All relations that can be read.
+    /// All relations that the caller can read.
     pub(crate) fn relations(&self, pinned: &Pinned) -> Vec<Relation> {
         let mut relations = Vec::new();
-        for (name, stream) in pinned.catalogue.iter() {
+        let rights = &pinned.rights;
+        for (name, stream) in pinned.catalogue.iter().filter(|(name, _)| rights.sees(name)) {
             let columns = stream.definition.schema.columns().iter().map(|column| Column {
                 name: column.name.clone(),
                 pg_type: types::of(&column.column_type),
@@ -81,7 +82,7 @@ impl Statements {
                 query: None,
             });
         }
-        for (name, entry) in pinned.views.iter() {
+        for (name, entry) in pinned.views.iter().filter(|(name, _)| rights.sees(name)) {
             let view = &entry.current;
             let compiled = self.compiler.compiled(view, &pinned.catalogue, &pinned.views);
             let Ok(compiled) = compiled else { continue };

@@ -27,6 +27,7 @@ use parquet::arrow::ArrowWriter;
 use parquet::basic::Compression;
 use parquet::file::properties::WriterProperties;
 
+use crate::access::host::RoleHost;
 use crate::host::{
     Catalogue, ColumnStatistics, Freshness, Host, HostError, PartitionPin, PartitionRow,
     ProducerRow, QuarantineRow, SegmentPin, SegmentRow, TailPin, ViewCatalogue, ViewChange,
@@ -293,6 +294,8 @@ fn asked(freshness: &Freshness, stream: &Stream) -> Option<Frontier> {
     list.iter().find(|(id, _)| *id == stream.id).map(|(_, frontier)| frontier.clone())
 }
 
+impl RoleHost for MemHost {}
+
 #[async_trait]
 impl Host for MemHost {
     fn catalogue(&self) -> Catalogue {
@@ -308,6 +311,7 @@ impl Host for MemHost {
         definition: ViewDefinition,
         if_not_exists: bool,
         or_replace: bool,
+        _owner: Option<String>,
     ) -> Result<(), HostError> {
         self.lock().create_view(definition, if_not_exists, or_replace, self.compiler())
     }
@@ -400,6 +404,7 @@ impl Host for MemHost {
         &self,
         definition: StreamDefinition,
         if_not_exists: bool,
+        _owner: Option<String>,
     ) -> Result<(), HostError> {
         match self.create(definition) {
             Err(HostError::StreamExists { .. }) if if_not_exists => Ok(()),

@@ -145,7 +145,7 @@ impl Statements {
         plan: LogicalPlan,
         schema: &SchemaRef,
     ) -> Result<RecordBatch, SqlError> {
-        let mut state = self.base.clone();
+        let mut state = datafusion::execution::SessionState::clone(&self.base);
         // One after the other, as the fold takes them.
         state.config_mut().options_mut().execution.target_partitions = 1;
         let plan = state.create_physical_plan(&plan).await?;

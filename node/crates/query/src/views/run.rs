@@ -9,6 +9,7 @@ use alluvium_views::columns;
 use arrow::array::{ArrayRef, RecordBatch};
 use datafusion::catalog::TableProvider;
 
+use crate::access::Rights;
 use crate::catalog::Tables;
 use crate::create::retention_text;
 use crate::cut::Cut;
@@ -85,7 +86,10 @@ impl Statements {
             let tables = expand::Tables { stream: &stream, plans: &plans, groups: groups.as_ref() };
             let plan = expand::expand(compiled.plan.logical(), &tables)?;
             let name = &view.definition.name;
-            public.insert(name.clone(), Arc::new(ViewTable::new(view, plan.clone())));
+            if pinned.direct.contains(name) {
+                let table = Arc::new(ViewTable::new(view, plan.clone()));
+                public.insert(name.clone(), self.rows_for(&pinned.rights, name, table)?);
+            }
             plans.insert(name.clone(), plan);
             all_groups.extend(groups);
         }
@@ -94,7 +98,7 @@ impl Statements {
 
     /// Adds all views there are as tables that are only listed.
     pub(crate) fn list_views(&self, pinned: &Pinned, public: &mut Tables) {
-        for (name, entry) in pinned.views.iter() {
+        for (name, entry) in pinned.views.iter().filter(|(name, _)| pinned.rights.sees(name)) {
             let view = &entry.current;
             // One that cannot be read any more is not there for who asks what can be read.
             if let Ok(compiled) = self.compiler.compiled(view, &pinned.catalogue, &pinned.views) {
@@ -112,12 +116,19 @@ impl Statements {
             ViewStatement::Drop { name, materialized, if_exists } => {
                 self.drop_view(&name, materialized, if_exists).await
             }
-            ViewStatement::Show => Ok(Answer::of(show(&self.host.views())?, "SHOW VIEWS")),
+            ViewStatement::Show => {
+                let (views, rights) = (self.host.views(), self.rights());
+                Ok(Answer::of(show(&views, &rights)?, "SHOW VIEWS"))
+            }
             ViewStatement::Explain { name } => {
+                self.check_read(&name)?;
                 let compiled = self.compiled_view(&name)?;
                 Ok(Answer::of(explain(&compiled)?, "EXPLAIN VIEW"))
             }
-            ViewStatement::Audit { name } => self.audit(&name).await,
+            ViewStatement::Audit { name } => {
+                self.check_owned(&name)?;
+                self.audit(&name).await
+            }
             ViewStatement::Change { name, change } => self.change(&name, change).await,
         }
     }
@@ -131,6 +142,7 @@ impl Statements {
         let (catalogue, views) = (self.host.catalogue(), self.host.views());
         let tag = if definition.materialized { "CREATE MATERIALIZED VIEW" } else { "CREATE VIEW" };
         let name = definition.name.clone();
+        self.check_made(&name, or_replace)?;
         if catalogue.contains_key(&name) {
             return Err(HostError::NameTaken { name, what: "stream" }.into());
         }
@@ -141,7 +153,9 @@ impl Statements {
             }
             return Err(HostError::NameTaken { name, what: "view" }.into());
         }
+        self.check_view_reads(&definition.query)?;
         let compiled = self.compiler.compile(&definition, &catalogue, &views)?;
+        self.check_view_rows(&compiled.reads)?;
         definition.reads = compiled.reads.clone();
         definition.folds = compiled.maintained.as_ref().map(|part| part.stream.id);
         if let Some(entry) = there {
@@ -149,7 +163,8 @@ impl Statements {
             let is_materialized = entry.current.definition.materialized;
             check_replaced(&definition, &compiled, &known, is_materialized, &views)?;
         }
-        self.host.create_view(definition, if_not_exists, or_replace).await?;
+        let owner = self.caller.owner();
+        self.host.create_view(definition, if_not_exists, or_replace, owner).await?;
         Ok(Answer::done(tag))
     }
 
@@ -159,6 +174,7 @@ impl Statements {
         materialized: bool,
         if_exists: bool,
     ) -> Result<Answer, SqlError> {
+        self.check_dropped(name, if_exists)?;
         let views = self.host.views();
         match views.get(name) {
             None if self.host.catalogue().contains_key(name) => {
@@ -184,6 +200,7 @@ impl Statements {
     }
 
     async fn change(&self, name: &str, change: ViewChange) -> Result<Answer, SqlError> {
+        self.check_owned(name)?;
         let views = self.host.views();
         let Some(entry) = views.get(name) else {
             return Err(unknown(name, &views));
@@ -288,8 +305,9 @@ fn explain(compiled: &CompiledView) -> Result<RecordBatch, SqlError> {
         .build()
 }
 
-fn show(views: &ViewCatalogue) -> Result<RecordBatch, SqlError> {
-    let definitions = || views.values().map(|entry| &entry.current.definition);
+fn show(views: &ViewCatalogue, rights: &Rights) -> Result<RecordBatch, SqlError> {
+    let seen = || views.iter().filter(move |(name, _)| rights.sees(name)).map(|(_, entry)| entry);
+    let definitions = || seen().map(|entry| &entry.current.definition);
     let column =
         |value: &dyn Fn(&ViewDefinition) -> String| -> ArrayRef { text(definitions().map(value)) };
     let maybe = |value: &dyn Fn(&ViewDefinition) -> Option<String>| -> ArrayRef {
@@ -327,8 +345,8 @@ fn show(views: &ViewCatalogue) -> Result<RecordBatch, SqlError> {
                 })
             }),
         )
-        .add("replacing", flag(views.values().map(|entry| entry.next.is_some())))
-        .add("created_at", time(views.values().map(|entry| Some(entry.current.created_at))))
+        .add("replacing", flag(seen().map(|entry| entry.next.is_some())))
+        .add("created_at", time(seen().map(|entry| Some(entry.current.created_at))))
         .add("query", column(&|definition| definition.query.clone()))
         .build()
 }

@@ -1,5 +1,6 @@
 //! The SQL engine over a host in memory whose segments are real Parquet files.
 
+mod access;
 mod aggregates;
 mod cuts;
 mod early;

@@ -73,7 +73,8 @@ impl Session {
         self.check_transaction(None)?;
         let known: Vec<Option<ColumnType>> =
             types.iter().map(|oid| pg_catalog::column_type_of(*oid)).collect();
-        let described = self.node.engine.describe(sql, &known).await.map_err(RunError::from);
+        let described =
+            self.node.engine(&self.caller).describe(sql, &known).await.map_err(RunError::from);
         let described = described.map_err(|error| self.fault(sql, &error))?;
         let oids = described.parameters.iter().enumerate().map(|(place, column_type)| match types
             .get(place)
