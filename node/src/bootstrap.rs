@@ -392,14 +392,17 @@ async fn serve(
     tokio::pin!(running);
     let mut signals = Box::pin(told_to_stop());
     let mut node: Option<actors::Started> = None;
-    loop {
+    let expelled = loop {
         tokio::select! {
             signal = &mut signals => {
                 tracing::info!(signal, "stopping");
-                break;
+                break None;
             }
             up = &mut running, if node.is_none() => node = Some(up?),
-            reason = doors.expelled() => return Err(Expelled(reason).into()),
+            reason = doors.expelled() => {
+                tracing::warn!(reason, "stopping");
+                break Some(Expelled(reason));
+            }
             ended = async { tokio::select! {
                 ended = servers.join_next() => ended,
                 ended = peers.join_next() => ended,
@@ -409,21 +412,28 @@ async fn serve(
                 anyhow::bail!("a server ended by itself: {why}");
             }
         }
-    }
+    };
     if let Some(started) = &node {
         started.node.stopping.store(true, Ordering::Relaxed);
-        started.step_down().await;
+        // Who has no place any more leads nothing that another would take from it.
+        if expelled.is_none() {
+            started.step_down().await;
+        }
     }
     // Nobody listens any more only if every server has ended.
     let _ = stop.send(true);
-    let drained =
-        tokio::time::timeout(DRAIN_MAX, async { while servers.join_next().await.is_some() {} });
-    if drained.await.is_err() {
-        tracing::warn!(waited = ?DRAIN_MAX, "calls under way are cut off");
+    drain(&mut servers).await;
+    if let Some(started) = node {
+        started.stop().await?;
     }
-    match node {
-        Some(started) => started.stop().await,
-        None => Ok(()),
+    expelled.map_or(Ok(()), |expelled| Err(expelled.into()))
+}
+
+/// Lets calls under way finish, for a moment.
+async fn drain(servers: &mut servers::Servers) {
+    let ended = async { while servers.join_next().await.is_some() {} };
+    if tokio::time::timeout(DRAIN_MAX, ended).await.is_err() {
+        tracing::warn!(waited = ?DRAIN_MAX, "calls under way are cut off");
     }
 }
 

@@ -346,6 +346,10 @@ impl PartitionHandle {
                 Err(ReadError::NoOwner { owner, .. }) => owner,
                 Err(error) => return Err(error),
             };
+            if owner == Some(cluster.me()) {
+                let why = "this node owns it and does not reach most of its replicas; try again";
+                reason = Some(why.to_owned());
+            }
             let others = owner.map_or_else(|| cluster.candidates(self.group), |owner| vec![owner]);
             for node in others.into_iter().filter(|node| *node != cluster.me()) {
                 let answer = tokio::select! {
@@ -359,6 +363,7 @@ impl PartitionHandle {
                         return Ok(answer);
                     }
                     Ok(Answered::Elsewhere(hint)) => {
+                        reason = Some(not_owner(node, hint));
                         if let Some(owner) = hint.filter(|hint| *hint != node) {
                             cluster.led_by(self.group, Some(owner));
                             break;
@@ -473,5 +478,14 @@ impl PartitionHandle {
                 let _ = stopped.await;
             }
         }
+    }
+}
+
+/// What a node says that was asked as the owner and is not.
+fn not_owner(node: NodeId, hint: Option<NodeId>) -> String {
+    match hint {
+        Some(owner) if owner == node => format!("node {node} is about to own it; try again"),
+        Some(owner) => format!("node {node} says that node {owner} owns it; try again"),
+        None => format!("node {node} knows nobody who owns it; try again"),
     }
 }
