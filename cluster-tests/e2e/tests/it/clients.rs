@@ -1,14 +1,18 @@
 //! Real clients of other makers against a node: psycopg, SQLAlchemy, pandas, the ADBC driver for
-//! Flight SQL, pyarrow and psql. A browser on the console is run by hand (`clients/console.py`).
+//! Flight SQL, pyarrow, psql, and a browser on the console.
 //!
 //! The programs are in `clients/`. Their Python is the one in `clients-venv` beside the folder of
 //! build results, which `cargo xtask test` makes; where it is missing, this is left out and said.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use cluster_e2e::node::Addresses;
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
 use tokio::process::Command;
 
 use crate::{node, skip};
@@ -21,6 +25,19 @@ fn python() -> Option<PathBuf> {
     python.is_file().then_some(python)
 }
 
+/// A program that is not done by then stands still.
+const RUN_MAX: Duration = Duration::from_secs(240);
+
+/// A program with everything it starts: nothing of it is left once this is dropped.
+struct Group(Pid);
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        // Mostly nobody is left in it.
+        let _ = killpg(self.0, Signal::SIGKILL);
+    }
+}
+
 /// Runs one program to its end; what it printed is part of the error.
 async fn run(script: &str, addresses: &[&str]) -> Result<()> {
     let Some(python) = python() else {
@@ -28,11 +45,20 @@ async fn run(script: &str, addresses: &[&str]) -> Result<()> {
         return Ok(());
     };
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("clients").join(script);
-    let output = Command::new(python).arg(&path).args(addresses).stdin(Stdio::null()).output();
-    let output = output.await.with_context(|| format!("start {script}"))?;
-    let said = String::from_utf8_lossy(&output.stdout);
-    let complained = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "{script}: {}\n{said}\n{complained}", output.status);
+    // To a file: a pipe stays open for as long as any process that the program started.
+    let said = tempfile::NamedTempFile::new()?;
+    let out: File = said.reopen()?;
+    let err = out.try_clone()?;
+    let mut command = Command::new(python);
+    command.arg(&path).args(addresses).process_group(0).kill_on_drop(true);
+    let mut child = command.stdin(Stdio::null()).stdout(out).stderr(err).spawn()?;
+    let id = child.id().with_context(|| format!("{script} has ended at once"))?;
+    let _group = Group(Pid::from_raw(i32::try_from(id)?));
+    let ended = tokio::time::timeout(RUN_MAX, child.wait()).await;
+    let said = std::fs::read_to_string(said.path())?;
+    let status =
+        ended.with_context(|| format!("{script} is not done in {RUN_MAX:?}\n{said}"))??;
+    ensure!(status.success(), "{script}: {status}\n{said}");
     Ok(())
 }
 
@@ -55,6 +81,21 @@ async fn flight_sql() -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn http() -> Result<()> {
     with_node(async |at| run("web.py", &[&at.http]).await).await
+}
+
+/// The web console, by clicks and keys. Its pictures are left beside the folder of build results.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_console_in_a_browser() -> Result<()> {
+    let mut chromium = Command::new("chromium");
+    chromium.arg("--version").stdout(Stdio::null()).stderr(Stdio::null());
+    let is_there = chromium.status().await;
+    if !is_there.is_ok_and(|status| status.success()) {
+        skip("console.py: no chromium");
+        return Ok(());
+    }
+    let shots = Path::new(env!("CARGO_TARGET_TMPDIR")).join("console");
+    let shots = shots.to_str().context("the folder's name is text")?;
+    with_node(async |at| run("console.py", &[&at.http, &at.pg, &at.client, shots]).await).await
 }
 
 /// Debian's place for the driver (libpostgresql-jdbc-java).
