@@ -300,7 +300,10 @@ impl Clock for NodeClock {
 pub fn run(config: Config) -> anyhow::Result<()> {
     let started = Stopwatch::start();
     abort_on_panic();
-    let options = StoreOptions::new(Arc::new(NodeClock(Stopwatch::start())));
+    let options = StoreOptions {
+        log_memtable_bytes: config.memory.log_memtable_bytes(),
+        ..StoreOptions::new(Arc::new(NodeClock(Stopwatch::start())))
+    };
     let store = Arc::new(Store::open(&config.data_dir, options)?);
     remove_spilled(&config.data_dir.join(SPILL_DIR));
     let io = runtime("io", IO_THREADS)?;

@@ -31,6 +31,16 @@ impl Memory {
         }
     }
 
+    /// How much of the log is held back from the log database's files. A tail that is sealed before
+    /// is never written a second time, so this is as much as several partitions seal at; an eighth
+    /// of the tails at most, since three of them may be there while a disk is slow.
+    pub fn log_memtable_bytes(&self) -> usize {
+        const MIN: u64 = 16 << 20;
+        const MAX: u64 = 256 << 20;
+        let bytes = (self.tail_bytes / 8).clamp(MIN, MAX);
+        usize::try_from(bytes).expect("at most 256 MiB")
+    }
+
     /// A quarter of the machine's memory, or of what the container may use where that is less.
     pub fn of_this_machine() -> Memory {
         let meminfo = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
@@ -180,6 +190,8 @@ mod tests {
         for total in [Memory::TOTAL_BYTES_MIN, 1_000_000_007, 1 << 40] {
             let memory = Memory::share(total);
             let used = memory.tail_bytes + memory.append_bytes + memory.query_bytes;
+            let log = memory.log_memtable_bytes();
+            assert!((16 << 20..=256 << 20).contains(&log), "{log}");
             assert!(used <= total && total - used < 8, "{memory:?}");
         }
     }

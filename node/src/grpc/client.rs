@@ -418,7 +418,13 @@ fn error_from_wire(addr: &str, status: &tonic::Status) -> ClientError {
         while let Some(deeper) = root.source() {
             root = deeper;
         }
-        return ClientError::Broken { addr: addr.to_owned(), reason: root.to_string() };
+        let (addr, reason) = (addr.to_owned(), root.to_string());
+        // What one who encrypts says to one who does not, read as HTTP/2.
+        if reason.contains("frame with invalid size") {
+            let reason = "it encrypts; say so by --tls or --certs-dir".into();
+            return ClientError::NotTrusted { addr, reason };
+        }
+        return ClientError::Broken { addr, reason };
     }
     let after = status.metadata().get("retry-after-ms").and_then(|value| value.to_str().ok());
     let after = after.and_then(|text| text.parse().ok()).map(Duration::from_millis);
