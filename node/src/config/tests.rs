@@ -73,7 +73,7 @@ fn every_key_of_the_list_is_taken_from_every_place() {
     let file = "data_dir = 'd'\nname = 'n'\nlisten = 'localhost:0'\npeer_listen = '[::1]:0'\n\
                 http_listen = '0.0.0.0:0'\npg_listen = '127.0.0.1:0'\nseeds = ['b:2', 'a:1']\n\
                 advertise = 'h'\nlocality = ['region=eu', 'zone=a']\nready_file = 'r'\ninsecure = true\n\
-                certs_dir = 'c'\n\
+                certs_dir = 'c'\nauth = 'required'\nadmin_password_file = 'p'\n\
                 log = 'warn,alluvium=debug'\nlog_format = 'json'\nmemory_bytes = 134217728\n\
                 segment_bytes = '1MB'\nsegment_age = '2s'\n\
                 [tls]\ncert = 'tc'\nkey = 'tk'\nclient_ca = 'ta'\npeer_cert = 'pc'\n\
@@ -105,6 +105,8 @@ fn every_key_of_the_list_is_taken_from_every_place() {
         ("tls_peer_key", "pk"),
         ("tls_peer_ca", "pa"),
         ("tls_crl", "r.pem"),
+        ("auth", "required"),
+        ("admin_password_file", "p"),
         ("log", "warn,alluvium=debug"),
         ("log_format", "json"),
         ("memory_bytes", "128MB"),
