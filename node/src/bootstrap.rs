@@ -6,6 +6,7 @@ mod first;
 mod join;
 mod presence;
 mod servers;
+mod service;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -30,6 +31,7 @@ use crate::access::{Guard, audit};
 use crate::actors::meta::MetaHandle;
 use crate::clock::{self, Stopwatch};
 use crate::cluster::Cluster;
+use crate::cluster::risk::{self, Reached, Risk};
 use crate::config::Config;
 use crate::contain;
 use crate::grpc::peer::Peers;
@@ -191,6 +193,23 @@ impl Node {
             return Err("the meta group has no leader that can be reached".into());
         }
         Ok(())
+    }
+
+    /// What stopping this node now would put at risk.
+    pub async fn restart_risk(&self) -> Vec<Risk> {
+        let mut held = self.cluster.held_here();
+        for stream in self.streams.all().values() {
+            for partition in &stream.partitions {
+                let Some(held) = held.iter_mut().find(|held| held.group == partition.group) else {
+                    continue;
+                };
+                let inspected = partition.inspect().await;
+                held.reached = inspected
+                    .filter(|found| !found.progress.is_empty())
+                    .map(|found| Reached { last: found.last_index, replicas: found.progress });
+            }
+        }
+        risk::of_stopping(self.cluster.me(), &self.cluster.alive(), &held)
     }
 
     /// The stream of this name. One that is not known here may have been made a moment ago
@@ -390,6 +409,7 @@ async fn serve(
             http = %addresses.http, data_dir = %config.data_dir.display(),
             took_ms = started.elapsed().as_millis(), "ready"
         );
+        service::ready();
         anyhow::Ok(node)
     };
     tokio::pin!(running);
@@ -416,6 +436,7 @@ async fn serve(
             }
         }
     };
+    service::stopping();
     if let Some(started) = &node {
         started.node.stopping.store(true, Ordering::Relaxed);
         // Who has no place any more leads nothing that another would take from it.

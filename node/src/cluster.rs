@@ -6,6 +6,7 @@
 
 mod fetch;
 mod outbox;
+pub mod risk;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -121,6 +122,26 @@ impl Cluster {
             .iter()
             .filter(|(group, it)| **group != GroupId::META && it.replicas.contains(&self.me));
         held.filter(|(group, _)| self.owner(**group).is_none()).count() as u64
+    }
+
+    /// Groups with a replica here, as far as is known without asking their owners.
+    pub fn held_here(&self) -> Vec<risk::Held> {
+        let known = self.known.load();
+        let held = known.placements.iter().filter(|(_, it)| it.replicas.contains(&self.me));
+        let held = held.map(|(group, placement)| risk::Held {
+            group: *group,
+            replicas: placement.replicas.clone(),
+            reached: None,
+        });
+        held.collect()
+    }
+
+    /// Members that were heard of lately and are not about to stop.
+    pub fn alive(&self) -> BTreeSet<NodeId> {
+        let known = self.known.load();
+        let alive = known.members.values().filter(|member| member.alive);
+        let alive = alive.map(|member| member.node);
+        alive.filter(|node| !self.is_stopping(*node)).collect()
     }
 
     /// Whom to ask about a group when nobody has said who owns it: those that hold it, the one that

@@ -1,6 +1,6 @@
 //! HTTP: health and metrics, SQL, and events into streams.
 //!
-//! `/livez`, `/readyz` and `/metrics` hold no data of streams. `/v1/` is for programs without
+//! `/livez`, `/readyz`, `/restart-risk` and `/metrics` hold no data of streams. `/v1/` is for programs without
 //! another way in; `/v1/openapi.json` describes it. `/console/` are pages for people, which ask
 //! over `/v1/` like any other program. `origin` keeps pages of other sites away from both.
 
@@ -16,12 +16,12 @@ mod sql;
 
 use std::sync::Arc;
 
-use axum::Router;
 use axum::extract::{DefaultBodyLimit, State};
 use axum::http::{StatusCode, header};
 use axum::middleware::{from_fn_with_state, map_request};
 use axum::response::IntoResponse;
 use axum::routing::{get, post};
+use axum::{Json, Router};
 
 use self::failure::Failure;
 use crate::bootstrap::{Doors, Node};
@@ -48,6 +48,7 @@ pub fn router(doors: Arc<Doors>) -> Router {
     Router::new()
         .route("/livez", get(livez))
         .route("/readyz", get(readyz))
+        .route("/restart-risk", get(restart_risk))
         .route("/metrics", get(metrics))
         .route("/v1/openapi.json", get(openapi))
         .merge(for_own_pages)
@@ -76,6 +77,20 @@ async fn readyz(State(doors): State<Arc<Doors>>) -> impl IntoResponse {
         Ok(()) => (StatusCode::OK, "ready\n".to_string()),
         Err(reason) => (StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n")),
     }
+}
+
+/// Whether stopping this node now would make a group stand still or lose its only replica. The
+/// catalogue and `system.partitions` tell what the groups are.
+async fn restart_risk(State(doors): State<Arc<Doors>>) -> impl IntoResponse {
+    let Some(node) = doors.node() else {
+        let reason = doors.readiness().err().unwrap_or_default();
+        let body = serde_json::json!({ "safe": false, "not_ready": reason });
+        return (StatusCode::SERVICE_UNAVAILABLE, Json(body));
+    };
+    let risks = node.restart_risk().await;
+    let safe = risks.is_empty();
+    let status = if safe { StatusCode::OK } else { StatusCode::CONFLICT };
+    (status, Json(serde_json::json!({ "safe": safe, "risks": risks })))
 }
 
 /// The Prometheus text form.

@@ -49,6 +49,7 @@ pub const CALLS: &[(&str, Rule)] = &[
 pub const ROUTES: &[(&str, &str, Rule)] = &[
     ("GET", "/livez", Rule::Open),
     ("GET", "/readyz", Rule::Open),
+    ("GET", "/restart-risk", Rule::Open),
     ("GET", "/metrics", Rule::Open),
     ("POST", "/v1/sql", Rule::Statement),
     ("POST", "/v1/streams/{name}/events", Rule::Insert),
