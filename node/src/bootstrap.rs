@@ -404,12 +404,7 @@ async fn serve(
         if let Some(path) = &config.ready_file {
             write_ready_file(path, &addresses)?;
         }
-        tracing::info!(
-            node = %node.node.identity.node_id, client = %addresses.client,
-            http = %addresses.http, data_dir = %config.data_dir.display(),
-            took_ms = started.elapsed().as_millis(), "ready"
-        );
-        service::ready();
+        say_ready(config, &node.node, started);
         anyhow::Ok(node)
     };
     tokio::pin!(running);
@@ -451,6 +446,15 @@ async fn serve(
         started.stop().await?;
     }
     expelled.map_or(Ok(()), |expelled| Err(expelled.into()))
+}
+
+fn say_ready(config: &Config, node: &Node, started: Stopwatch) {
+    let addresses = node.addresses;
+    tracing::info!(
+        node = %node.identity.node_id, client = %addresses.client, http = %addresses.http,
+        data_dir = %config.data_dir.display(), took_ms = started.elapsed().as_millis(), "ready"
+    );
+    service::ready();
 }
 
 /// Lets calls under way finish, for a moment.

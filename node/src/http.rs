@@ -1,8 +1,9 @@
 //! HTTP: health and metrics, SQL, and events into streams.
 //!
-//! `/livez`, `/readyz`, `/restart-risk` and `/metrics` hold no data of streams. `/v1/` is for programs without
-//! another way in; `/v1/openapi.json` describes it. `/console/` are pages for people, which ask
-//! over `/v1/` like any other program. `origin` keeps pages of other sites away from both.
+//! `/livez`, `/readyz`, `/restart-risk` and `/metrics` hold no data of streams. `/v1/` is for
+//! programs without another way in; `/v1/openapi.json` describes it. `/console/` are pages for
+//! people, which ask over `/v1/` like any other program. `origin` keeps pages of other sites away
+//! from both.
 
 mod access;
 mod changes;

@@ -1,8 +1,8 @@
 //! Whether a node may be stopped now, judged by what it knows.
 //!
-//! A node knows who is alive and where replicas are. How far they are it knows of partitions that it
-//! owns; of others their owners would know, who stay. What it does not know counts as good: where a
-//! partition has another owner, a replica that is behind costs a moment, not an event.
+//! A node knows who is alive and where replicas are. How far they are it knows of partitions that
+//! it owns; of others their owners would know, who stay. What it does not know counts as good:
+//! where a partition has another owner, a replica that is behind costs a moment, not an event.
 
 use std::collections::BTreeSet;
 
