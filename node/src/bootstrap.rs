@@ -22,7 +22,7 @@ use alluvium_core::meta::access::decide::Refused;
 use alluvium_core::time::Time;
 use alluvium_query::Engine;
 use alluvium_query::access::Caller;
-use alluvium_store::{Clock, Store, StoreOptions};
+use alluvium_store::{Clock, Store, StoreOptions, nice};
 use anyhow::Context;
 use tokio::runtime::{Handle, Runtime};
 use tokio::sync::watch;
@@ -325,9 +325,9 @@ pub fn run(config: Config) -> anyhow::Result<()> {
     };
     let store = Arc::new(Store::open(&config.data_dir, options)?);
     remove_spilled(&config.data_dir.join(SPILL_DIR));
-    let io = runtime("io", IO_THREADS)?;
+    let io = runtime("io", IO_THREADS, 0)?;
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let query = runtime("query", cores)?;
+    let query = runtime("query", cores, nice::QUERY)?;
     let served = System::new().block_on(serve(&config, store.clone(), &io, &query, started));
     query.shutdown_timeout(Duration::from_secs(1));
     io.shutdown_timeout(Duration::from_secs(1));
@@ -356,9 +356,10 @@ fn remove_spilled(dir: &Path) {
     }
 }
 
-fn runtime(name: &'static str, threads: usize) -> anyhow::Result<Runtime> {
+fn runtime(name: &'static str, threads: usize, nice: i32) -> anyhow::Result<Runtime> {
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(threads)
+        .on_thread_start(move || nice::set(nice))
         .thread_name(name)
         .enable_all()
         .build()

@@ -4,9 +4,11 @@
 //! the public interface only, so that whatever they do, any program can do.
 
 pub mod cert;
+pub mod check;
 mod connect;
 mod credentials;
 pub mod freshness;
+pub mod generate;
 pub mod ingest;
 pub mod node;
 pub mod sql;
@@ -54,6 +56,10 @@ pub enum ClientCommand {
     Node(node::NodeArgs),
     /// Make certificates, show them, take them back
     Cert(cert::CertArgs),
+    /// See whether this machine is fit to run a node; takes what `start` takes
+    Check(check::CheckArgs),
+    /// Write what goes with the program: completions, manual, alerts, dashboard, unit, inventory
+    Generate(generate::GenerateArgs),
     /// Print the version of this program
     Version,
 }
@@ -153,6 +159,8 @@ pub fn run(command: ClientCommand) -> Exit {
         ClientCommand::Status(args) => runtime.block_on(status::run(&args)),
         ClientCommand::Node(args) => runtime.block_on(node::run(&args)),
         ClientCommand::Cert(args) => cert::run(&args),
+        ClientCommand::Check(args) => check::run(&args),
+        ClientCommand::Generate(args) => runtime.block_on(generate::run(&args)),
         ClientCommand::Version => version(),
     };
     match done {

@@ -40,8 +40,13 @@ pub async fn poll<T>(wait_max: Duration, look: impl AsyncFn() -> Result<Option<T
 
 /// What `/readyz` answers, head and all.
 pub async fn readyz(address: &str) -> Result<String> {
+    get(address, "/readyz").await
+}
+
+/// What a path of the HTTP port answers, head and all.
+pub async fn get(address: &str, path: &str) -> Result<String> {
     let mut socket = TcpStream::connect(address).await?;
-    let request = format!("GET /readyz HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+    let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
     socket.write_all(request.as_bytes()).await?;
     let mut answer = String::new();
     socket.read_to_string(&mut answer).await?;

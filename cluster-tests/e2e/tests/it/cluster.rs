@@ -159,6 +159,12 @@ async fn come_and_go(cluster: &mut Cluster) -> anyhow::Result<Vec<String>> {
     let left = WAIT_MAX.saturating_sub(begun.elapsed());
     cluster.wait_balanced(&work.stream, PARTITIONS, &all, left).await?;
     eprintln!("a third each after {:?}", begun.elapsed());
+    let http = cluster.addresses(0).http.clone();
+    status::poll(WAIT_MAX, async || {
+        let said = status::get(&http, "/restart-risk").await?;
+        Ok(said.contains(r#""safe":true"#).then_some(()))
+    })
+    .await?;
     clients.go_to(cluster, all);
     clients.wait_rows(BETWEEN, WAIT_MAX).await?;
 
@@ -214,6 +220,9 @@ async fn two_nodes_work_and_say_that_they_survive_no_loss() {
         client.query(&format!("CREATE STREAM of_{node} (n BIGINT)")).await.unwrap();
         client.query(&format!("INSERT INTO of_{node} VALUES (1), (2)")).await.unwrap();
     }
+    let said = status::get(&cluster.addresses(0).http, "/restart-risk").await.unwrap();
+    assert!(said.starts_with("HTTP/1.1 409"), "{said}");
+    assert!(said.contains(r#""group_id":0,"reason":"#), "{said}");
     for (node, stream) in [(0, "of_1"), (1, "of_0")] {
         let client = cluster.client(node).await.unwrap();
         let answer = client.query(&format!("SELECT count(*) FROM {stream}")).await.unwrap();

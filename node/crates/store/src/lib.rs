@@ -27,7 +27,7 @@ mod leaving;
 mod lock;
 mod log_writer;
 mod metrics;
-mod nice;
+pub mod nice;
 mod options;
 mod partition_log;
 mod removal;

@@ -4,15 +4,19 @@
 /// Needs a privilege; without it all are equal.
 pub(crate) const LOG_WRITER: i32 = -10;
 
+/// Statements take all the processors there are, for as long as they last; whoever appends or asks
+/// for a page meanwhile takes little, and goes before them.
+pub const QUERY: i32 = 5;
+
 /// Cuts free memory and log.
 pub(crate) const CUT: i32 = 10;
 
 /// Merging, expiry and verification have all the time there is.
 pub(crate) const CARE: i32 = 19;
 
-/// Gives the calling thread this value.
+/// Gives the calling thread this value; 0 leaves it as it is.
 #[allow(unsafe_code, reason = "no wrapper of this call is in the tree")]
-pub(crate) fn set(nice: i32) {
+pub fn set(nice: i32) {
     if nice == 0 {
         return;
     }

@@ -73,25 +73,25 @@ enum Ended {
 
 impl Link {
     async fn run(self, mut outgoing: Outgoing) {
-        let mut broken = false;
         loop {
             let Some(first) = outgoing.next().await else { return };
             match self.session(first, &mut outgoing).await {
                 Ended::Closed => return,
                 Ended::Broken(reason) => {
-                    if !std::mem::replace(&mut broken, true) {
-                        tracing::info!(node = %self.node, reason, "no link");
-                    }
+                    tracing::info!(node = %self.node, reason, "no link");
                 }
             }
             (self.unreachable)(self.node);
-            if !discard(&mut outgoing).await {
-                return;
+            // Old messages would only be in the way of new ones.
+            loop {
+                if !discard(&mut outgoing).await {
+                    return;
+                }
+                if self.peers.greets(self.node).await {
+                    break;
+                }
             }
-            if self.peers.greets(self.node).await {
-                tracing::info!(node = %self.node, "linked again");
-                broken = false;
-            }
+            tracing::info!(node = %self.node, "linked again");
         }
     }
 
