@@ -29,6 +29,15 @@ strip --strip-unneeded "$tree/usr/bin/alluvium"
 install -D -m 0644 "$here/alluvium.service" "$tree/lib/systemd/system/alluvium.service"
 install -D -m 0644 "$here/alluvium.toml" "$tree/etc/alluvium/alluvium.toml"
 install -D -m 0644 "$here/copyright" "$tree/usr/share/doc/alluvium/copyright"
+completion() {
+    mkdir -p "$tree/$2"
+    "$program" generate completion "$1" > "$tree/$2/$3"
+}
+completion bash usr/share/bash-completion/completions alluvium
+completion zsh usr/share/zsh/vendor-completions _alluvium
+completion fish usr/share/fish/vendor_completions.d alluvium.fish
+"$program" generate man --out "$tree/usr/share/man/man1"
+gzip -9n "$tree"/usr/share/man/man1/*.1
 for script in postinst prerm postrm; do
     install -D -m 0755 "$here/$script" "$tree/DEBIAN/$script"
 done

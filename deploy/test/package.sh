@@ -47,6 +47,14 @@ on systemctl --quiet is-active alluvium && fail 'the package starts a node'
 [ "$(on stat --format %U:%G:%a /etc/alluvium/alluvium.toml)" = root:alluvium:640 ] \
     || fail 'the configuration is not for the node alone'
 pass 'installed; nothing runs'
+on test -s /usr/share/bash-completion/completions/alluvium || fail 'there is no completion'
+on "zcat /usr/share/man/man1/alluvium-node.1.gz | grep --quiet decommission" \
+    || fail 'there is no page of the manual for alluvium node'
+on alluvium generate systemd | on cmp - /lib/systemd/system/alluvium.service \
+    || fail 'the program has another unit than the package'
+on alluvium check --data-dir /var/tmp/none -o json | grep --quiet '"fit":true' \
+    || fail 'alluvium check finds a fresh machine unfit'
+pass 'completions, manual, unit, and a machine that is fit'
 
 say 'start'
 walk 'sudo systemctl enable --now alluvium' > "$work/start.log" 2>&1 || { on journalctl --no-pager -u alluvium; fail start; }
