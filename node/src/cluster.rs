@@ -239,10 +239,12 @@ impl Cluster {
         self.peer_addr(node).is_some()
     }
 
-    /// Waits until somebody says that another node owns the group.
-    pub async fn owned_by_another(&self, group: GroupId, node: NodeId) {
+    /// Waits until somebody says that another node than `node` owns the group, who did not say so
+    /// when `known` was the owner.
+    pub async fn owned_by_another(&self, group: GroupId, node: NodeId, known: Option<NodeId>) {
         let mut changes = self.changes();
-        while self.owner(group).is_none_or(|owner| owner == node) {
+        let is_news = |owner: Option<NodeId>| owner != known && owner.is_some_and(|it| it != node);
+        while !is_news(self.owner(group)) {
             if changes.changed().await.is_err() {
                 return std::future::pending().await;
             }
@@ -252,5 +254,28 @@ impl Cluster {
     /// Told after each change of members, placements or owners.
     pub fn changes(&self) -> watch::Receiver<u64> {
         self.changed.subscribe()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt;
+
+    use super::*;
+
+    #[test]
+    fn who_asks_an_owner_is_interrupted_by_news_alone() {
+        let (group, [a, b, c]) = (GroupId(7), [1, 2, 3].map(NodeId));
+        let cluster = Cluster::new(a, 1, String::new());
+        cluster.led_by(group, Some(b));
+        // The replica here has heard of another owner than the node last said.
+        let mut asked = Box::pin(cluster.owned_by_another(group, c, cluster.owner(group)));
+        assert_eq!(asked.as_mut().now_or_never(), None, "an old word is no news");
+        cluster.led_by(group, None);
+        assert_eq!(asked.as_mut().now_or_never(), None, "nobody owns it");
+        cluster.led_by(group, Some(c));
+        assert_eq!(asked.as_mut().now_or_never(), None, "the one that is asked owns it");
+        cluster.led_by(group, Some(a));
+        assert_eq!(asked.now_or_never(), Some(()));
     }
 }

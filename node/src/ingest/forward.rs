@@ -202,7 +202,7 @@ impl Sender {
         let mut session = Session { sender, answers, sent, again, moved: false };
         let mut answered = false;
         let cluster = self.shared.peers.cluster().clone();
-        let moved_on = cluster.owned_by_another(self.shared.group, node);
+        let moved_on = cluster.owned_by_another(self.shared.group, node, Some(node));
         tokio::pin!(moved_on);
         while !session.moved || !session.sent.is_empty() {
             let Session { sender, answers, sent, moved, .. } = &mut session;

@@ -335,9 +335,10 @@ impl PartitionHandle {
         let watch = Stopwatch::start();
         let cluster = self.peers.cluster();
         let mut changes = cluster.changes();
-        let mut reason = None;
+        let (mut reason, mut hint) = (None, None);
         loop {
             changes.mark_unchanged();
+            let known = cluster.owner(self.group);
             if self.has_left() {
                 return Err(ReadError::Moved { partition: self.number });
             }
@@ -350,22 +351,25 @@ impl PartitionHandle {
                 let why = "this node owns it and does not reach most of its replicas; try again";
                 reason = Some(why.to_owned());
             }
-            let others = owner.map_or_else(|| cluster.candidates(self.group), |owner| vec![owner]);
+            // What the one asked before said is newer than what this node's replica heard.
+            let follows = hint.is_some();
+            let named = hint.take().or(owner);
+            let others = named.map_or_else(|| cluster.candidates(self.group), |owner| vec![owner]);
             for node in others.into_iter().filter(|node| *node != cluster.me()) {
                 let answer = tokio::select! {
                     answer = self.answer_there(node, question) => answer,
                     // One that stands still would keep the question for long.
-                    () = cluster.owned_by_another(self.group, node) => break,
+                    () = cluster.owned_by_another(self.group, node, known) => break,
                 };
                 match answer {
                     Ok(Answered::Here(answer)) => {
                         cluster.led_by(self.group, Some(node));
                         return Ok(answer);
                     }
-                    Ok(Answered::Elsewhere(hint)) => {
-                        reason = Some(not_owner(node, hint));
-                        if let Some(owner) = hint.filter(|hint| *hint != node) {
-                            cluster.led_by(self.group, Some(owner));
+                    Ok(Answered::Elsewhere(named)) => {
+                        reason = Some(not_owner(node, named));
+                        hint = named.filter(|named| *named != node);
+                        if hint.is_some() {
                             break;
                         }
                     }
@@ -380,8 +384,11 @@ impl PartitionHandle {
                     None => ReadError::NoOwner { partition, owner: None },
                 });
             }
-            // Its own end says nothing: time goes on either way.
-            let _ = tokio::time::timeout(TRY_AGAIN, changes.changed()).await;
+            // Two that name each other are not asked without a pause.
+            if hint.is_none() || follows {
+                // Its own end says nothing: time goes on either way.
+                let _ = tokio::time::timeout(TRY_AGAIN, changes.changed()).await;
+            }
         }
     }
 
