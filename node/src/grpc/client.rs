@@ -46,6 +46,7 @@ const WINDOW_BYTES: u32 = 4 << 20;
 pub struct Client {
     addr: String,
     channel: Calls,
+    is_encrypted: bool,
 }
 
 /// Calls that say who makes them.
@@ -267,7 +268,7 @@ impl Client {
             .initial_connection_window_size(WINDOW_BYTES)
             .http2_keep_alive_interval(Duration::from_secs(10))
             .keep_alive_timeout(Duration::from_secs(20));
-        let addr = addr.to_owned();
+        let (addr, is_encrypted) = (addr.to_owned(), tls.is_some());
         let channel = match tls {
             None => {
                 let channel = endpoint.connect().await;
@@ -278,7 +279,8 @@ impl Client {
                 channel.map_err(|error| not_encrypted(addr.clone(), &error))
             }
         };
-        Ok(Client { addr, channel: InterceptedService::new(channel?, authorization) })
+        let channel = InterceptedService::new(channel?, authorization);
+        Ok(Client { addr, channel, is_encrypted })
     }
 
     /// The address as it was given.
@@ -339,7 +341,14 @@ impl Client {
     }
 
     fn error(&self, status: &tonic::Status) -> ClientError {
-        error_from_wire(&self.addr, status)
+        match error_from_wire(&self.addr, status) {
+            // Nothing tells it from a node that went away: it ends what is not encrypted.
+            ClientError::Broken { addr, reason } if !self.is_encrypted => {
+                let hint = "where the node has certificates, say --tls or --certs-dir";
+                ClientError::Broken { addr, reason: format!("{reason}; {hint}") }
+            }
+            error => error,
+        }
     }
 }
 
@@ -418,13 +427,7 @@ fn error_from_wire(addr: &str, status: &tonic::Status) -> ClientError {
         while let Some(deeper) = root.source() {
             root = deeper;
         }
-        let (addr, reason) = (addr.to_owned(), root.to_string());
-        // What one who encrypts says to one who does not, read as HTTP/2.
-        if reason.contains("frame with invalid size") {
-            let reason = "it encrypts; say so by --tls or --certs-dir".into();
-            return ClientError::NotTrusted { addr, reason };
-        }
-        return ClientError::Broken { addr, reason };
+        return ClientError::Broken { addr: addr.to_owned(), reason: root.to_string() };
     }
     let after = status.metadata().get("retry-after-ms").and_then(|value| value.to_str().ok());
     let after = after.and_then(|text| text.parse().ok()).map(Duration::from_millis);
