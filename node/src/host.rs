@@ -23,7 +23,7 @@ use alluvium_query::host::{
     ViewRead, ViewRow,
 };
 use alluvium_store::{Segment, Store};
-use alluvium_views::fold::Keys;
+use alluvium_views::fold::Selection;
 use arrow::record_batch::RecordBatch;
 use async_trait::async_trait;
 
@@ -314,9 +314,9 @@ impl Host for NodeHost {
         &self,
         view: &View,
         freshness: &Freshness,
-        keys: Keys,
+        selection: &Selection,
     ) -> Result<ViewRead, HostError> {
-        self.read_groups(view, freshness, keys).await
+        self.read_groups(view, freshness, selection).await
     }
 
     async fn audit_view(&self, view: &View) -> Result<Vec<ViewPartition>, HostError> {

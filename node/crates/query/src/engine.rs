@@ -14,7 +14,7 @@ use datafusion::datasource::TableProvider;
 use datafusion::execution::SessionState;
 use datafusion::execution::context::SQLOptions;
 use datafusion::logical_expr::LogicalPlan;
-use datafusion::physical_plan::{ExecutionPlan, execute_stream};
+use datafusion::physical_plan::ExecutionPlan;
 use datafusion::sql::parser::Statement as Parsed;
 use datafusion::sql::sqlparser::ast;
 use futures::FutureExt;
@@ -39,6 +39,7 @@ use crate::table::{Hidden, StreamTable};
 use crate::views::ViewCompiler;
 use crate::views::expand::{self, Named};
 use crate::views::groups::GroupsTable;
+use crate::views::kept::{Plans, Question};
 use crate::views::windowed;
 
 /// The SQL engine of a node. Cheap to clone and share: statements run beside each other.
@@ -78,6 +79,7 @@ pub(crate) struct Statements {
     pub(crate) base: Arc<SessionState>,
     pub(crate) compiler: ViewCompiler,
     pub(crate) footers: Arc<Footers>,
+    pub(crate) plans: Arc<Plans>,
     sql_bytes_max: usize,
 }
 
@@ -120,6 +122,7 @@ impl Engine {
             base: Arc::new(compiler.base().clone()),
             compiler,
             footers: Arc::new(Footers::new(options.footer_bytes_max)),
+            plans: Arc::default(),
             sql_bytes_max: options.sql_bytes_max,
         };
         Ok(Engine { inner: Arc::new(inner) })
@@ -242,8 +245,14 @@ impl Statements {
         freshness: Freshness,
     ) -> Result<Answer, SqlError> {
         self.check_length(sql)?;
+        let question = Question::new(sql, parameters, &self.caller);
+        if let Some(question) = &question
+            && let Some(answer) = Box::pin(self.ask_again(question, &freshness)).await?
+        {
+            return Ok(answer);
+        }
         match statement::parse(sql, Placeholders::Values(parameters))? {
-            Statement::Read(read) => Box::pin(self.read(read, &freshness)).await,
+            Statement::Read(read) => Box::pin(self.read(read, &freshness, question)).await,
             Statement::Insert { insert, names_hidden } => {
                 Box::pin(self.insert(*insert, names_hidden, &freshness)).await
             }
@@ -302,7 +311,12 @@ impl Statements {
         Ok(Answer::of(batch, "DESCRIBE"))
     }
 
-    async fn read(&self, read: Read, freshness: &Freshness) -> Result<Answer, SqlError> {
+    async fn read(
+        &self,
+        read: Read,
+        freshness: &Freshness,
+        question: Option<Question>,
+    ) -> Result<Answer, SqlError> {
         let Read { mut statement, names_hidden, tag } = read;
         let references = self.base.resolve_table_references(&statement)?;
         let pinned = self.pin(&references, freshness).await?;
@@ -315,7 +329,8 @@ impl Statements {
         let planning = self.state(&pinned, hidden, &references, Tables::new()).await?;
         let plan = self.plan(&planning.state, statement).await?;
         let plan = output::unions_to_text(plan)?;
-        self.execute(&planning, &plan, pinned.as_of(), tag).await
+        let question = question.filter(|_| matches!(hidden, Hidden::Left));
+        self.answer(question, &pinned, &planning, &plan, tag).await
     }
 
     /// Pins every stream that is named, by the statement or by a view that it names, all at once.
@@ -400,7 +415,13 @@ impl Statements {
             }
         }
         let pg_catalog = self.add_pg_catalog(pinned, references, &mut public)?;
-        Ok(Planning { state: self.state_over(public, system, target, pg_catalog), groups })
+        let mut state = self.state_over(public, system, target, pg_catalog);
+        if pinned.pins.is_empty() && !groups.is_empty() {
+            // How many groups there are is known about: a few do not need every core.
+            let execution = &mut state.config_mut().options_mut().execution;
+            execution.use_row_number_estimates_to_optimize_partitioning = true;
+        }
+        Ok(Planning { state, groups })
     }
 
     pub(crate) fn footers(&self) -> Arc<Footers> {
@@ -420,22 +441,6 @@ impl Statements {
             .with_allow_statements(false);
         read_only.verify_plan(&plan)?;
         Ok(plan)
-    }
-
-    async fn execute(
-        &self,
-        planning: &Planning,
-        plan: &LogicalPlan,
-        mut as_of: Vec<(String, Frontier)>,
-        tag: &str,
-    ) -> Result<Answer, SqlError> {
-        let plan = planning.physical(plan).await?;
-        for (stream, frontier) in planning.groups.iter().filter_map(|groups| groups.as_of()) {
-            expand::add_as_of(&mut as_of, stream, frontier);
-        }
-        let stream = execute_stream(plan, planning.state.task_ctx())?;
-        let (schema, batches) = output::plain_stream(stream);
-        Ok(Answer { schema, batches, as_of, tag: tag.into() })
     }
 }
 

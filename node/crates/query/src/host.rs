@@ -10,7 +10,7 @@ use alluvium_core::ids::{Offset, PartitionNumber, StreamId};
 use alluvium_core::stream::{Frontier, Stream, StreamDefinition};
 use alluvium_core::time::Time;
 use alluvium_core::view::{View, ViewDefinition, ViewEntry};
-use alluvium_views::fold::Keys;
+use alluvium_views::fold::Selection;
 use arrow::record_batch::RecordBatch;
 use async_trait::async_trait;
 
@@ -120,15 +120,15 @@ pub trait Host: RoleHost + std::fmt::Debug + 'static {
         Err(without_views())
     }
 
-    /// Reads groups of a view that folds a stream, merged over the stream's partitions. Waits until
-    /// the view has folded what `freshness` asks for.
+    /// Reads the selected groups of a view that folds a stream, merged over the stream's
+    /// partitions. Waits until the view has folded what `freshness` asks for.
     async fn read_view(
         &self,
         view: &View,
         freshness: &Freshness,
-        keys: Keys,
+        selection: &Selection,
     ) -> Result<ViewRead, HostError> {
-        let _ = (view, freshness, keys);
+        let _ = (view, freshness, selection);
         Err(without_views())
     }
 
@@ -180,7 +180,7 @@ pub enum ViewChange {
 /// Groups of a view.
 #[derive(Clone, Debug)]
 pub struct ViewRead {
-    /// Rows of `alluvium_views::fold::Definition::group_schema`.
+    /// Rows in the selected columns of `alluvium_views::fold::Definition::group_schema`.
     pub batches: Vec<RecordBatch>,
     /// What of the stream they hold.
     pub frontier: Frontier,

@@ -57,7 +57,7 @@ impl Statements {
             return Err(SqlError::internal("an INSERT was planned as something else"));
         };
         let plan = planning.physical(&statement.input).await?;
-        let mut batches = execute_stream(plan, planning.state.task_ctx())?;
+        let mut batches = execute_stream(plan, planning.context())?;
         let plain = output::plain_schema(&batches.schema());
         let mut appends = Appends {
             engine: self,

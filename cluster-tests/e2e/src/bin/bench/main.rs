@@ -8,6 +8,7 @@
 mod answers;
 mod cluster;
 mod ingest;
+mod isolation;
 mod latency;
 mod load;
 mod lookups;

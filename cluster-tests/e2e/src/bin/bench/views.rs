@@ -10,6 +10,7 @@ use cluster_e2e::measure::{self, Latencies};
 use cluster_e2e::node::{Node, NodeOptions};
 use serde_json::json;
 
+use crate::isolation;
 use crate::load::{self, Loaded};
 use crate::queries::{self, QueriesOptions};
 use crate::questions::{Dialect, QUESTIONS};
@@ -29,11 +30,17 @@ pub struct ViewsOptions {
     repeat: u32,
     /// Seconds of the freshness run.
     #[arg(long, default_value_t = 10)]
-    seconds: u64,
+    pub seconds: u64,
+    /// Only how fresh 17 views stay beside three that misbehave.
+    #[arg(long)]
+    isolation: bool,
+    /// Events a second that come in beside that.
+    #[arg(long, default_value_t = 20_000.0)]
+    pub rate: f64,
 }
 
 /// Group columns of the views beside each other, as different dashboards would ask.
-const KEYS: [&str; 16] = [
+pub const KEYS: [&str; 16] = [
     "host",
     "service",
     "region",
@@ -59,10 +66,14 @@ const BUILD_WAIT_MAX: Duration = Duration::from_secs(300);
 const BUILD_POLL: Duration = Duration::from_millis(5);
 
 /// Between two appends whose way into a view is measured.
-const FRESHNESS_GAP: Duration = Duration::from_millis(20);
+pub const FRESHNESS_GAP: Duration = Duration::from_millis(20);
 
 /// `bench views`.
 pub async fn run(options: &ViewsOptions) -> Result<()> {
+    if options.isolation {
+        isolation::run(options).await?.print();
+        return Ok(());
+    }
     ingest(options).await?.print();
     freshness(options).await?.print();
     let sealed = QueriesOptions::sealed(options.history);
@@ -72,7 +83,8 @@ pub async fn run(options: &ViewsOptions) -> Result<()> {
     Ok(())
 }
 
-fn create_view(name: &str, stream: &str, keys: &str) -> String {
+/// A view as most of them are.
+pub fn create_view(name: &str, stream: &str, keys: &str) -> String {
     format!(
         "CREATE MATERIALIZED VIEW {name} AS SELECT {keys}, count(*) AS n, sum(bytes) AS b, \
          min(latency_ms) AS least, max(latency_ms) AS most FROM {stream} GROUP BY {keys}"
@@ -173,7 +185,7 @@ async fn freshness(options: &ViewsOptions) -> Result<Table> {
 }
 
 /// Sends batches at a rate for some seconds, one at a time.
-async fn background(client: Client, rate: f64, seconds: u64) -> Result<u64> {
+pub async fn background(client: Client, rate: f64, seconds: u64) -> Result<u64> {
     let block = Events::new(BLOCK_ROWS as u64).block(0).slice(0, 1_000);
     let request = client::arrow_request("events", None, &block)?;
     let gap = Duration::from_secs_f64(block.num_rows() as f64 / rate);

@@ -99,6 +99,14 @@ impl Rights {
         &self.caller
     }
 
+    /// What they follow from; `None` where everybody may do everything.
+    pub(crate) fn known(&self) -> Option<Arc<Access>> {
+        match &self.caller {
+            Caller::Everybody => None,
+            Caller::Role(_) => Some(Arc::clone(&self.access)),
+        }
+    }
+
     /// Whether the caller has a privilege on something.
     pub fn allows(&self, privilege: Privilege, object: &Object) -> Result<(), Refused> {
         match &self.caller {

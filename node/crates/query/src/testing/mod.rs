@@ -8,6 +8,7 @@
 mod view_rows;
 mod views;
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::PathBuf;
@@ -17,7 +18,7 @@ use alluvium_core::ids::{GroupId, Offset, PartitionNumber, StreamId};
 use alluvium_core::stream::{Frontier, Stream, StreamDefinition};
 use alluvium_core::time::Time;
 use alluvium_core::view::{View, ViewDefinition};
-use alluvium_views::fold::Keys;
+use alluvium_views::fold::Selection;
 use alluvium_views::{columns, rows};
 use arrow::array::{ArrayRef, RecordBatch};
 use arrow::compute::{SortOptions, cast, concat_batches, sort_to_indices, take};
@@ -60,6 +61,8 @@ struct Streams {
     settings: FoldSettings,
     /// Stands for a clock: one second later with each append.
     now: i64,
+    /// As they were last told: the same ones are told until something changes, as a node does.
+    told: RefCell<(Catalogue, ViewCatalogue)>,
 }
 
 #[derive(Debug)]
@@ -83,8 +86,17 @@ struct Partition {
 impl Streams {
     fn catalogue(&self) -> Catalogue {
         let by_name = self.by_name.iter();
-        Arc::new(by_name.map(|(name, kept)| (name.clone(), Arc::clone(&kept.stream))).collect())
+        let now = by_name.map(|(name, kept)| (name.clone(), Arc::clone(&kept.stream))).collect();
+        tell(&mut self.told.borrow_mut().0, now)
     }
+}
+
+/// What was told last, where it is still so.
+fn tell<T: PartialEq>(told: &mut Arc<T>, now: T) -> Arc<T> {
+    if **told != now {
+        *told = Arc::new(now);
+    }
+    Arc::clone(told)
 }
 
 impl MemHost {
@@ -328,7 +340,7 @@ impl Host for MemHost {
         &self,
         view: &View,
         freshness: &Freshness,
-        keys: Keys,
+        selection: &Selection,
     ) -> Result<ViewRead, HostError> {
         let folds = view.definition.folds;
         let ends = match freshness {
@@ -336,7 +348,7 @@ impl Host for MemHost {
             Freshness::AsOf(list) => list.iter().find(|(id, _)| Some(*id) == folds),
         };
         let ends = ends.map(|(_, frontier)| frontier);
-        let read = self.lock().with_view(view, ends, |view| view.read(&keys))?;
+        let read = self.lock().with_view(view, ends, |view| view.read(selection))?;
         if ends
             .is_some_and(|ends| ends.0.iter().any(|(at, end)| read.frontier.0.get(at) != Some(end)))
         {

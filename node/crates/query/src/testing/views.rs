@@ -10,12 +10,12 @@ use alluvium_core::time::Time;
 use alluvium_core::view::{View, ViewDefinition, ViewEntry};
 use alluvium_views::columns;
 use alluvium_views::fold::{
-    Checkpoint, FoldError, KeyRange, Keys, Limits, Merge, Quarantined, StoredError, StoredGroups,
-    ViewState, Visit, group_hash,
+    Checkpoint, FoldError, KeyRange, Keys, Limits, Merge, Quarantined, Selection, StoredError,
+    StoredGroups, ViewState, Visit, group_hash,
 };
 use arrow::array::RecordBatch;
 
-use super::{Streams, unavailable};
+use super::{Streams, tell, unavailable};
 use crate::host::{HostError, ViewCatalogue, ViewChange, ViewPartition, ViewRead};
 use crate::views::{Maintained, ViewCompiler};
 
@@ -232,13 +232,15 @@ impl KeptView {
         Some(HostError::Unavailable { reason: format!("view \"{name}\" is parked at {reason}") })
     }
 
-    fn read(&self, keys: &Keys) -> Result<ViewRead, HostError> {
+    fn read(&self, selection: &Selection) -> Result<ViewRead, HostError> {
         let Some((maintained, foldings)) = &self.folding else {
             return Err(HostError::Unavailable { reason: "the view folds nothing".into() });
         };
-        let mut merge = Merge::new(Arc::clone(&maintained.definition)).map_err(unavailable)?;
+        let merge = Merge::new(Arc::clone(&maintained.definition)).map_err(unavailable)?;
+        let mut merge = merge.selecting(selection);
         let mut frontier = Frontier::default();
         for (number, folding) in (0..).map(PartitionNumber).zip(foldings) {
+            let keys = selection.keys();
             folding.state.read(keys, &folding.stored, &mut merge).map_err(unavailable)?;
             frontier.0.insert(number, folding.state.progress().next);
         }
@@ -294,7 +296,8 @@ pub(super) fn count(rows: u64) -> usize {
 impl Streams {
     pub(super) fn views(&self) -> ViewCatalogue {
         let entries = self.views.iter();
-        Arc::new(entries.map(|(name, kept)| (name.clone(), kept.entry.clone())).collect())
+        let now = entries.map(|(name, kept)| (name.clone(), kept.entry.clone())).collect();
+        tell(&mut self.told.borrow_mut().1, now)
     }
 
     fn begin(&mut self, definition: ViewDefinition, resumed: u32) -> ViewEntry {
@@ -420,10 +423,10 @@ impl Streams {
 pub(super) struct ViewAt<'a>(&'a mut KeptView);
 
 impl ViewAt<'_> {
-    pub(super) fn read(&self, keys: &Keys) -> Result<ViewRead, HostError> {
+    pub(super) fn read(&self, selection: &Selection) -> Result<ViewRead, HostError> {
         match self.0.parked() {
             Some(error) => Err(error),
-            None => self.0.read(keys),
+            None => self.0.read(selection),
         }
     }
 

@@ -1,14 +1,16 @@
 //! The groups of a view as a table of one statement.
 //!
 //! Read when the statement is planned, since only then the keys it asks for are known; at most
-//! once, so that a statement which names a view twice sees one state of it.
+//! once, so that a statement which names a view twice sees one state of it. What was read is not
+//! part of the plan but of its run ([`super::kept`]), so that a plan can be run again.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use alluvium_core::stream::Frontier;
 use alluvium_core::view::View;
-use alluvium_views::fold::Keys;
+use alluvium_views::fold::Selection;
+use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};
@@ -23,7 +25,8 @@ use tokio::sync::OnceCell;
 use crate::error::SqlError;
 use crate::host::{Freshness, Host, ViewRead};
 use crate::views::compile::Maintained;
-use crate::views::keys::asked;
+use crate::views::keys;
+use crate::views::scan::GroupsExec;
 
 /// See the module.
 #[derive(Debug)]
@@ -35,7 +38,7 @@ pub(crate) struct GroupsTable {
     freshness: Freshness,
     /// How often the plan of the statement reads it.
     mentions: AtomicUsize,
-    read: OnceCell<ViewRead>,
+    read: OnceCell<(Selection, ViewRead)>,
 }
 
 impl GroupsTable {
@@ -63,21 +66,30 @@ impl GroupsTable {
 
     /// The stream, and what of it was read; `None`: it was not read.
     pub(crate) fn as_of(&self) -> Option<(String, Frontier)> {
-        let read = self.read.get()?;
-        Some((self.maintained.stream.definition.name.clone(), read.frontier.clone()))
+        let (_, read) = self.read.get()?;
+        Some((self.stream().into(), read.frontier.clone()))
     }
 
-    async fn read(&self, filters: &[Expr]) -> Result<&ViewRead, SqlError> {
+    /// The stream whose events it has.
+    pub(crate) fn stream(&self) -> &str {
+        &self.maintained.stream.definition.name
+    }
+
+    pub(crate) fn view(&self) -> &Arc<View> {
+        &self.view
+    }
+
+    /// What of it was asked for, and the rows.
+    pub(crate) fn found(&self) -> Option<(&Selection, &Vec<RecordBatch>)> {
+        self.read.get().map(|(selection, read)| (selection, &read.batches))
+    }
+
+    async fn read(&self, selection: Selection) -> Result<&ViewRead, SqlError> {
         let read = self.read.get_or_try_init(|| async {
-            // Keys are of one place in the plan; what is read serves all of them.
-            let keys = if self.mentions.load(Ordering::Relaxed) == 1 {
-                asked(&self.maintained.definition, filters)
-            } else {
-                Keys::All
-            };
-            self.host.read_view(&self.view, &self.freshness, keys).await
+            let read = self.host.read_view(&self.view, &self.freshness, &selection).await?;
+            Ok::<_, SqlError>((selection, read))
         });
-        Ok(read.await?)
+        Ok(&read.await?.1)
     }
 }
 
@@ -91,7 +103,7 @@ impl TableProvider for GroupsTable {
         TableType::View
     }
 
-    // Inexact: keys narrow what is read, and a filter above decides each group.
+    // Inexact: conditions narrow what is read, and a filter above decides each group.
     fn supports_filters_pushdown(
         &self,
         filters: &[&Expr],
@@ -106,7 +118,23 @@ impl TableProvider for GroupsTable {
         filters: &[Expr],
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        let read = self.read(filters).await?;
+        if self.mentions.load(Ordering::Relaxed) == 1 {
+            let definition = &self.maintained.definition;
+            let conditions = keys::asked(definition, filters);
+            let places = keys::places(definition, projection);
+            let selection = Selection::new(definition, &conditions);
+            let selection = selection.map_err(|error| SqlError::internal(error.to_string()))?;
+            let selection = selection.with_columns(places.clone());
+            let read = self.read(selection.clone()).await?;
+            if self.found().is_none_or(|(found, _)| *found != selection) {
+                return Err(SqlError::internal("a view was read for another place").into());
+            }
+            let rows = read.batches.iter().map(RecordBatch::num_rows).sum();
+            let schema = Arc::new(self.schema.project(&places)?);
+            return Ok(Arc::new(GroupsExec::new(self.view.id, schema, rows)));
+        }
+        // Conditions are of one place in the plan; what is read serves all of them.
+        let read = self.read(Selection::all()).await?;
         let source = MemorySourceConfig::try_new(
             std::slice::from_ref(&read.batches),
             Arc::clone(&self.schema),

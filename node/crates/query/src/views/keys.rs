@@ -1,116 +1,148 @@
-//! From the filters over a view to the keys of the groups that may pass them.
+//! From the filters over a view to conditions on what its groups are told apart by.
+//!
+//! A condition is made only where it holds for every group that passes the filter; what it lets
+//! pass too, the filter above decides.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use alluvium_views::fold::{Definition, KeyRange, Keys, WindowKind};
-use arrow::array::ArrayRef;
+use alluvium_views::fold::{Comparison, Condition, Definition};
+use arrow::array::{Array, ArrayRef};
+use arrow::datatypes::DataType;
 use datafusion::common::ScalarValue;
 use datafusion::logical_expr::expr::InList;
 use datafusion::logical_expr::utils::split_conjunction;
-use datafusion::logical_expr::{BinaryExpr, Expr, Operator};
+use datafusion::logical_expr::{Between, BinaryExpr, Expr, Operator};
 
-/// Keys that are asked for one by one. For more, all groups are read.
-const KEYS_MAX: usize = 1_000;
-
-/// The keys outside which no group passes the filters.
-pub(crate) fn asked(definition: &Arc<Definition>, filters: &[Expr]) -> Keys {
-    let values = values(definition, filters);
-    let Ok(order) = definition.key_order() else {
-        return Keys::All;
-    };
-    // Values of the first columns of the key, each combination once.
-    let mut prefixes: Vec<Vec<ArrayRef>> = vec![Vec::new()];
-    let mut length = 0;
-    for group in &order {
-        // A session's start may change when the partitions are put together.
-        let is_plain = definition.window.is_none_or(|window| {
-            window.group != *group || !matches!(window.kind, WindowKind::Session { .. })
-        });
-        let Some(values) = values.get(group).filter(|_| is_plain) else {
-            break;
-        };
-        if KEYS_MAX < prefixes.len() * values.len() {
-            break;
-        }
-        let longer = prefixes.iter().flat_map(|prefix| {
-            values.iter().map(|value| [prefix.as_slice(), &[Arc::clone(value)]].concat())
-        });
-        prefixes = longer.collect();
-        length += 1;
-    }
-    if length == 0 {
-        return Keys::All;
-    }
-    let keys = prefixes.iter().map(|prefix| definition.key_of(prefix));
-    let Ok(mut keys) = keys.collect::<Result<Vec<_>, _>>() else {
-        return Keys::All;
-    };
-    keys.sort_unstable();
-    keys.dedup();
-    if length == order.len() {
-        return Keys::These(keys);
-    }
-    match keys.as_slice() {
-        [only] => Keys::Range(KeyRange::prefix(only)),
-        // One range from the first to the last holds them all.
-        [first, .., last] => {
-            Keys::Range(KeyRange { start: first.clone(), end: KeyRange::prefix(last).end })
-        }
-        [] => Keys::These(Vec::new()),
-    }
+/// Each condition with the place of its group column.
+pub(crate) fn asked(definition: &Definition, filters: &[Expr]) -> Vec<(usize, Condition)> {
+    let filters = filters.iter().flat_map(split_conjunction);
+    filters.filter_map(|filter| condition(definition, filter)).collect()
 }
 
-/// The values that filters allow, by the place of the group column.
-fn values(definition: &Definition, filters: &[Expr]) -> BTreeMap<usize, Vec<ArrayRef>> {
-    let mut values: BTreeMap<usize, Vec<ArrayRef>> = BTreeMap::new();
-    for filter in filters.iter().flat_map(split_conjunction) {
-        let Some((name, literals)) = equalities(filter) else {
-            continue;
-        };
-        let Some(place) = definition.groups.iter().position(|group| group.name == name) else {
-            continue;
-        };
-        let data_type = &definition.groups[place].data_type;
-        let arrays = literals.into_iter().filter(|literal| !literal.is_null());
-        let arrays = arrays.map(|literal| literal.cast_to(data_type)?.to_array());
-        // Of two filters over one column either is right; the first is taken.
-        if let Ok(arrays) = arrays.collect::<Result<Vec<_>, _>>() {
-            values.entry(place).or_insert(arrays);
-        }
-    }
-    values
-}
-
-/// The column and the values of `column = value` and `column IN (values)`.
-fn equalities(filter: &Expr) -> Option<(&str, Vec<&ScalarValue>)> {
+fn condition(definition: &Definition, filter: &Expr) -> Option<(usize, Condition)> {
     match filter {
-        Expr::BinaryExpr(BinaryExpr { left, op: Operator::Eq, right }) => {
-            match (left.as_ref(), right.as_ref()) {
-                (Expr::Column(column), Expr::Literal(value, _))
-                | (Expr::Literal(value, _), Expr::Column(column)) => {
-                    Some((&column.name, vec![value]))
-                }
-                _ => None,
-            }
-        }
-        // The planner writes short lists as `a = 1 OR a = 2`.
         Expr::BinaryExpr(BinaryExpr { left, op: Operator::Or, right }) => {
-            let (name, mut values) = equalities(left)?;
-            let (other, more) = equalities(right)?;
-            values.extend(more);
-            (name == other).then_some((name, values))
+            both(definition, left, right, Condition::Any)
+        }
+        Expr::BinaryExpr(BinaryExpr { left, op: Operator::And, right }) => {
+            both(definition, left, right, Condition::All)
+        }
+        Expr::BinaryExpr(BinaryExpr { left, op, right }) => {
+            let (name, op, value) = match (left.as_ref(), right.as_ref()) {
+                (Expr::Column(column), Expr::Literal(value, _)) => (&column.name, *op, value),
+                (Expr::Literal(value, _), Expr::Column(column)) => {
+                    (&column.name, op.swap()?, value)
+                }
+                _ => return None,
+            };
+            let place = group(definition, name)?;
+            Some((place, compared(&definition.groups[place].data_type, op, value)?))
         }
         Expr::InList(InList { expr, list, negated: false }) => {
-            let Expr::Column(column) = expr.as_ref() else {
+            let place = column(definition, expr)?;
+            let data_type = &definition.groups[place].data_type;
+            let mut any = Vec::new();
+            for item in list {
+                let Expr::Literal(value, _) = item else { return None };
+                // Nothing equals a null.
+                if !value.is_null() {
+                    any.push(compared(data_type, Operator::Eq, value)?);
+                }
+            }
+            Some((place, Condition::Any(any)))
+        }
+        Expr::Between(Between { expr, negated: false, low, high }) => {
+            let place = column(definition, expr)?;
+            let (Expr::Literal(low, _), Expr::Literal(high, _)) = (low.as_ref(), high.as_ref())
+            else {
                 return None;
             };
-            let values = list.iter().map(|item| match item {
-                Expr::Literal(value, _) => Some(value),
-                _ => None,
-            });
-            Some((&column.name, values.collect::<Option<Vec<_>>>()?))
+            let data_type = &definition.groups[place].data_type;
+            let low = compared(data_type, Operator::GtEq, low)?;
+            let high = compared(data_type, Operator::LtEq, high)?;
+            Some((place, Condition::All(vec![low, high])))
         }
+        Expr::IsNull(expr) => Some((column(definition, expr)?, Condition::Null(true))),
+        Expr::IsNotNull(expr) => Some((column(definition, expr)?, Condition::Null(false))),
+        // The planner writes `flag = true` so.
+        Expr::Column(_) => truth(definition, filter, true),
+        Expr::Not(expr) => truth(definition, expr, false),
         _ => None,
     }
+}
+
+/// Two conditions on one column as one.
+fn both(
+    definition: &Definition,
+    left: &Expr,
+    right: &Expr,
+    together: impl Fn(Vec<Condition>) -> Condition,
+) -> Option<(usize, Condition)> {
+    let (place, one) = condition(definition, left)?;
+    let (other, two) = condition(definition, right)?;
+    (place == other).then(|| (place, together(vec![one, two])))
+}
+
+fn truth(definition: &Definition, expr: &Expr, value: bool) -> Option<(usize, Condition)> {
+    let place = column(definition, expr)?;
+    let value = ScalarValue::Boolean(Some(value));
+    Some((place, compared(&definition.groups[place].data_type, Operator::Eq, &value)?))
+}
+
+fn column(definition: &Definition, expr: &Expr) -> Option<usize> {
+    match expr {
+        Expr::Column(column) => group(definition, &column.name),
+        _ => None,
+    }
+}
+
+fn group(definition: &Definition, name: &str) -> Option<usize> {
+    definition.groups.iter().position(|group| group.name == name)
+}
+
+fn compared(data_type: &DataType, op: Operator, value: &ScalarValue) -> Option<Condition> {
+    let comparison = match op {
+        Operator::Eq => Comparison::Equal,
+        Operator::NotEq => Comparison::NotEqual,
+        Operator::Lt => Comparison::Less,
+        Operator::LtEq => Comparison::LessOrEqual,
+        Operator::Gt => Comparison::Greater,
+        Operator::GtEq => Comparison::GreaterOrEqual,
+        _ => return None,
+    };
+    let value = value_of(data_type, value)?;
+    // How long a month is, depends on who compares.
+    let is_interval = matches!(data_type, DataType::Interval(_));
+    (!is_interval || comparison == Comparison::Equal).then_some(Condition::Is(comparison, value))
+}
+
+/// A literal as a value of the column; `None` where that would be another value, or one that keys
+/// and filters do not put at the same place.
+fn value_of(data_type: &DataType, literal: &ScalarValue) -> Option<ArrayRef> {
+    if literal.is_null() {
+        return None;
+    }
+    // A key takes the zeros for one, and all that is no number.
+    let is_same = match literal {
+        ScalarValue::Float64(Some(value)) => !value.is_nan() && value.to_bits() != 1 << 63,
+        ScalarValue::Float32(Some(value)) => !value.is_nan() && value.to_bits() != 1 << 31,
+        _ => true,
+    };
+    if !is_same {
+        return None;
+    }
+    let value = literal.cast_to(data_type).ok().filter(|value| !value.is_null())?;
+    if literal.data_type() != *data_type {
+        let back = value.cast_to(&literal.data_type()).ok()?;
+        if back != *literal {
+            return None;
+        }
+    }
+    value.to_array().ok().filter(|value| value.is_valid(0))
+}
+
+/// The group columns and aggregates that a scan takes, as places in the columns of the groups.
+pub(crate) fn places(definition: &Arc<Definition>, projection: Option<&Vec<usize>>) -> Vec<usize> {
+    let all = definition.groups.len() + definition.aggregates.len();
+    projection.cloned().unwrap_or_else(|| (0..all).collect())
 }

@@ -81,6 +81,57 @@ async fn a_view_is_its_query() {
 }
 
 #[tokio::test]
+async fn a_question_that_comes_again_gets_a_new_answer() {
+    let world = sales().await;
+    sell(&world, 0, 100).await;
+    let by_shop = "SELECT shop, item, count(*) AS n, sum(amount) AS total FROM sales GROUP BY \
+                   shop, item";
+    world.csv(&format!("CREATE MATERIALIZED VIEW by_shop AS {by_shop}")).await;
+    world.csv("CREATE VIEW totals AS SELECT shop, sum(n) AS n FROM by_shop GROUP BY shop").await;
+    // What is asked of the view, and the same of its query.
+    let questions = [
+        "SELECT * FROM v ORDER BY n DESC, shop, item LIMIT 4",
+        "SELECT shop, n FROM v WHERE shop = 's1' AND n > 1 ORDER BY item",
+        "SELECT count(*) FROM v WHERE shop IN ('s0', 's2') AND item IS NOT NULL",
+        "SELECT shop, sum(total) AS total FROM v WHERE item >= 'i1' GROUP BY shop ORDER BY shop",
+        "SELECT item, rank() OVER (PARTITION BY shop ORDER BY total) AS r FROM v ORDER BY 1, 2",
+        "SELECT DISTINCT item FROM v WHERE NOT (shop = 's3') ORDER BY item",
+        "SELECT a.shop FROM v a JOIN v b ON a.shop = b.shop AND a.n < b.n ORDER BY 1 LIMIT 3",
+        "SELECT n FROM v WHERE n < (SELECT max(n) FROM v) ORDER BY n",
+    ];
+    let over = |question: &str, table: &str| {
+        let from = question.replace("FROM v", &format!("FROM {table}"));
+        from.replace("JOIN v", &format!("JOIN {table}"))
+    };
+    for round in 0..4 {
+        for question in questions {
+            let expected = world.csv(&over(question, &format!("({by_shop})"))).await;
+            for _ in 0..2 {
+                let found = world.csv(&over(question, "by_shop")).await;
+                assert_eq!(found, expected, "round {round}: {question}");
+            }
+        }
+        let totals = world.csv("SELECT shop, n FROM totals WHERE shop = 's4'").await;
+        let expected =
+            world.csv("SELECT shop, count(*) AS n FROM sales WHERE shop = 's4' GROUP BY 1");
+        assert_eq!(totals, expected.await, "round {round}");
+        sell(&world, 100 + round * 50, 50).await;
+    }
+    // The same name for something else.
+    let sql = "SELECT * FROM by_shop WHERE shop = 's1'";
+    assert!(world.csv(sql).await.starts_with("shop,item,n,total\n"));
+    world.csv("DROP VIEW totals").await;
+    world.csv("DROP MATERIALIZED VIEW by_shop").await;
+    assert_eq!(world.run(sql).await.unwrap_err().kind(), ErrorKind::NotFound);
+    let query = "SELECT shop, count(*) AS many FROM sales GROUP BY shop";
+    world.csv(&format!("CREATE MATERIALIZED VIEW by_shop AS {query}")).await;
+    assert_eq!(
+        world.csv(sql).await,
+        world.csv(&format!("SELECT * FROM ({query}) WHERE shop = 's1'")).await
+    );
+}
+
+#[tokio::test]
 async fn a_view_is_created_shown_described_and_dropped() {
     let world = sales().await;
     let create = "CREATE MATERIALIZED VIEW by_shop WITH (lateness = '1 minute', retention = '2 \

@@ -44,6 +44,11 @@ impl Kernel for Count {
         Ok(())
     }
 
+    fn absorb(&self, cell: &mut u64, other: &u64, _heap: &mut usize) -> Result<(), StateError> {
+        *cell = join_counts(*cell, *other, Self::WHAT)?;
+        Ok(())
+    }
+
     fn finish(&self, cells: &Picked<'_, u64>) -> Result<ArrayRef, StateError> {
         let counts = cells.iter().map(|count| i64::try_from(*count).unwrap_or(i64::MAX));
         Ok(Arc::new(Int64Array::from_iter_values(counts)))
@@ -54,4 +59,11 @@ impl Kernel for Count {
 pub(super) fn add_counts(count: u64, bytes: &mut Reader<'_>) -> Result<u64, StateError> {
     let more = bytes.varint()?;
     count.checked_add(more).ok_or_else(|| bytes.malformed("it counts more than 2^64 rows"))
+}
+
+/// Both counts together; `what` has them.
+pub(super) fn join_counts(count: u64, more: u64, what: &'static str) -> Result<u64, StateError> {
+    count
+        .checked_add(more)
+        .ok_or_else(|| Reader::new(&[], what).malformed("it counts more than 2^64 rows"))
 }

@@ -183,6 +183,18 @@ impl<F: Fixed> Kernel for ExtremeFixed<F> {
         Ok(())
     }
 
+    fn absorb(
+        &self,
+        cell: &mut Self::Cell,
+        other: &Self::Cell,
+        _heap: &mut usize,
+    ) -> Result<(), StateError> {
+        if let Some(value) = *other {
+            self.end.offer(cell, value);
+        }
+        Ok(())
+    }
+
     fn finish(&self, cells: &Picked<'_, Self::Cell>) -> Result<ArrayRef, StateError> {
         Ok(F::array(&self.end.data_type, cells.iter().copied()))
     }

@@ -1,5 +1,6 @@
 //! What the states of all aggregates have in common: a flat vector of cells, one for each slot.
 
+use std::any::Any;
 use std::fmt::Debug;
 use std::sync::Arc;
 
@@ -39,6 +40,18 @@ pub(super) trait Kernel: Send + Sync + Debug {
         bytes: &mut Reader<'_>,
         heap: &mut usize,
     ) -> Result<(), StateError>;
+
+    /// Merges another state into the cell, as [`Kernel::merge`] does with its encoded form.
+    fn absorb(
+        &self,
+        cell: &mut Self::Cell,
+        other: &Self::Cell,
+        heap: &mut usize,
+    ) -> Result<(), StateError> {
+        let mut bytes = Vec::new();
+        self.encode(other, &mut bytes);
+        self.merge(cell, &mut Reader::new(&bytes, Self::WHAT), heap)
+    }
 
     /// The values of these cells.
     fn finish(&self, cells: &Picked<'_, Self::Cell>) -> Result<ArrayRef, StateError>;
@@ -178,6 +191,25 @@ impl<K: Kernel + 'static> States for Grouped<K> {
 
     fn merge(&mut self, slot: u32, bytes: &mut &[u8]) -> Result<(), StateError> {
         merge_tagged(&self.kernel, &mut self.cells[slot as usize], bytes, &mut self.heap)
+    }
+
+    fn skip(&self, bytes: &mut &[u8]) -> Result<(), StateError> {
+        merge_tagged(&self.kernel, &mut K::Cell::default(), bytes, &mut 0)
+    }
+
+    fn absorb(
+        &mut self,
+        slots: &[u32],
+        from: &dyn States,
+        numbers: &[u32],
+    ) -> Result<(), StateError> {
+        let from: &dyn Any = from;
+        let other: &Grouped<K> = from.downcast_ref().expect("states of one aggregate are alike");
+        for (&slot, &number) in slots.iter().zip(numbers) {
+            let (cell, other) = (&mut self.cells[slot as usize], &other.cells[number as usize]);
+            self.kernel.absorb(cell, other, &mut self.heap)?;
+        }
+        Ok(())
     }
 
     fn finish(&self, slots: &[u32]) -> Result<ArrayRef, StateError> {

@@ -34,6 +34,7 @@ mod tests;
 mod twofold;
 mod words;
 
+use std::any::Any;
 use std::fmt::Debug;
 
 use arrow::array::{ArrayRef, BooleanArray};
@@ -176,7 +177,7 @@ pub struct AggregateCall {
 }
 
 /// The states of one aggregate, for groups in slots `0..len`.
-pub trait States: Send + Sync + Debug {
+pub trait States: Any + Send + Sync + Debug {
     /// Makes it so many slots. New ones are empty states.
     fn resize(&mut self, slots: usize);
 
@@ -209,6 +210,32 @@ pub trait States: Send + Sync + Debug {
     /// # Errors
     /// When the bytes are no state of this aggregate, or there is no room.
     fn merge(&mut self, slot: u32, bytes: &mut &[u8]) -> Result<(), StateError>;
+
+    /// Takes one encoded state from the front of `bytes` and forgets it.
+    ///
+    /// # Errors
+    /// When the bytes are no state of this aggregate.
+    fn skip(&self, bytes: &mut &[u8]) -> Result<(), StateError>;
+
+    /// Merges states of the same aggregate into these slots, each as [`States::merge`] does with
+    /// what [`States::encode`] makes of it.
+    ///
+    /// # Errors
+    /// When there is no room.
+    fn absorb(
+        &mut self,
+        slots: &[u32],
+        from: &dyn States,
+        numbers: &[u32],
+    ) -> Result<(), StateError> {
+        let mut bytes = Vec::new();
+        for (&slot, &number) in slots.iter().zip(numbers) {
+            bytes.clear();
+            from.encode(number, &mut bytes);
+            self.merge(slot, &mut bytes.as_slice())?;
+        }
+        Ok(())
+    }
 
     /// What the states of these slots amount to: values, or encoded states.
     ///

@@ -118,8 +118,15 @@ impl Registers {
                 }
             }
             Registers::Array(ranks) => {
-                for rank in ranks.iter() {
-                    counts[usize::from(*rank)] += 1;
+                // Neighbours often have the same rank: one count for all would wait for itself.
+                let mut beside = [[0_u32; RANK_MAX as usize + 1]; 4];
+                for four in ranks.chunks_exact(4) {
+                    for (counts, rank) in beside.iter_mut().zip(four) {
+                        counts[usize::from(*rank)] += 1;
+                    }
+                }
+                for (place, count) in counts.iter_mut().enumerate() {
+                    *count = beside.iter().map(|counts| counts[place]).sum();
                 }
             }
         }
@@ -287,6 +294,36 @@ impl<I: Item> Kernel for ApproxDistinct<I> {
                 }
                 if rank != 0 {
                     cell.raise(4 * place + part, rank, heap);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn absorb(
+        &self,
+        cell: &mut Registers,
+        other: &Registers,
+        heap: &mut usize,
+    ) -> Result<(), StateError> {
+        match (&mut *cell, other) {
+            (Registers::Array(ranks), Registers::Array(others)) => {
+                for (rank, other) in ranks.iter_mut().zip(others.iter()) {
+                    *rank = (*rank).max(*other);
+                }
+            }
+            (Registers::Table { places, used: 0 }, Registers::Array(others)) => {
+                *heap = *heap - size_of_val(places.as_slice()) + REGISTERS;
+                *cell = Registers::Array(others.clone());
+            }
+            (_, Registers::Array(others)) => {
+                for (index, &rank) in others.iter().enumerate().filter(|(_, rank)| **rank != 0) {
+                    cell.raise(index, rank, heap);
+                }
+            }
+            (_, Registers::Table { places, .. }) => {
+                for (index, rank) in places.iter().copied().filter_map(split) {
+                    cell.raise(index, rank, heap);
                 }
             }
         }

@@ -13,7 +13,7 @@ use arrow::datatypes::{
 };
 
 use super::codec::{Reader, put_f64, put_i128, put_i256, put_varint};
-use super::count::add_counts;
+use super::count::{add_counts, join_counts};
 use super::grouped::{Kernel, Picked};
 use super::rows::Rows;
 use super::{StateError, tag};
@@ -201,6 +201,25 @@ where
         cell.sum = match cell.count {
             0 => sum,
             _ => cell.sum.join(sum).ok_or_else(|| bytes.malformed("its sum is too large"))?,
+        };
+        cell.count = count;
+        Ok(())
+    }
+
+    fn absorb(
+        &self,
+        cell: &mut Total<S>,
+        other: &Total<S>,
+        _heap: &mut usize,
+    ) -> Result<(), StateError> {
+        if other.count == 0 {
+            return Ok(());
+        }
+        let too_large = || Reader::new(&[], Self::WHAT).malformed("its sum is too large");
+        let count = join_counts(cell.count, other.count, Self::WHAT)?;
+        cell.sum = match cell.count {
+            0 => other.sum,
+            _ => cell.sum.join(other.sum).ok_or_else(too_large)?,
         };
         cell.count = count;
         Ok(())

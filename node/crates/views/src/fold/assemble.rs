@@ -70,13 +70,13 @@ pub(super) fn pane_ranges(layout: &Layout, keys: &[Vec<u8>]) -> Vec<KeyRange> {
     ranges
 }
 
-/// The wanted windows, each merged from its panes, earlier ones first.
+/// The wanted windows, each merged from its panes, earlier ones first, into an empty table.
 pub(super) fn windows(
     layout: &Layout,
     groups: &Merged,
     wanted: &Wanted,
+    mut whole: Merged,
 ) -> Result<Merged, FoldError> {
-    let mut whole = Merged::new(layout)?;
     let Some(panes) = panes(layout) else { return Ok(whole) };
     let mut slots: Vec<(Vec<u8>, u32)> =
         groups.slots().into_iter().map(|slot| (groups.key(slot), slot)).collect();
@@ -85,7 +85,7 @@ pub(super) fn windows(
         let Some(pane) = panes.window.start_in(&key) else {
             if wanted.contains(&key) {
                 let slot = whole.slot(&key);
-                whole.merge(slot, &groups.states, number)?;
+                whole.merge(&[slot], &groups.states, &[number])?;
             }
             continue;
         };
@@ -95,7 +95,7 @@ pub(super) fn windows(
             window.extend_from_slice(rest);
             if wanted.contains(&window) {
                 let slot = whole.slot(&window);
-                whole.merge(slot, &groups.states, number)?;
+                whole.merge(&[slot], &groups.states, &[number])?;
             }
         }
     }
@@ -119,7 +119,7 @@ pub(super) fn sessions(layout: &Layout, groups: &mut Merged) -> Result<Vec<u32>,
             && start.saturating_sub(groups.lasts[*first as usize]) < gap
         {
             let (first, mut bytes) = (*first, Vec::new());
-            for states in &mut groups.states {
+            for states in groups.kept() {
                 bytes.clear();
                 states.encode(slot, &mut bytes);
                 states.merge(first, &mut bytes.as_slice())?;

@@ -7,8 +7,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use arrow::array::{Array, ArrayRef, AsArray};
-use arrow::datatypes::{DataType, Date32Type, Int64Type, TimeUnit};
+use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch, new_null_array};
+use arrow::compute::cast;
+use arrow::datatypes::{
+    DataType, Date32Type, Field, Int64Type, Schema, TimeUnit, TimestampMicrosecondType,
+};
 
 use super::definition::{Definition, WindowKind};
 use super::error::{DefinitionError, FoldError};
@@ -117,6 +120,33 @@ impl Layout {
         }
     }
 
+    /// Where tumbling windows lie: the start of one of them, from 0 up to their size. `None` where
+    /// that cannot be told.
+    pub(super) fn phase(&self, size: i64) -> Option<i64> {
+        let definition = &self.definition;
+        let (window, event_time) = (definition.window?, definition.event_time?);
+        let fields = definition.input.fields().iter();
+        let fields: Vec<Field> = fields.map(|f| f.as_ref().clone().with_nullable(true)).collect();
+        // One time on each side of where computers count from.
+        let times = [0, -size.checked_mul(7)?.checked_add(1)?];
+        let columns = fields.iter().enumerate().map(|(place, field)| {
+            if place != event_time {
+                return Ok(new_null_array(field.data_type(), times.len()));
+            }
+            cast(&Int64Array::from(times.to_vec()), field.data_type())
+        });
+        let columns = columns.collect::<Result<Vec<_>, _>>().ok()?;
+        let rows = RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).ok()?;
+        let starts = definition.groups[window.group].expression.evaluate(&rows).ok()?;
+        let starts = starts.as_primitive_opt::<TimestampMicrosecondType>()?;
+        let mut phases = times.iter().zip(starts).map(|(&time, start)| {
+            let start = start.filter(|&start| start <= time && time - start < size)?;
+            Some(start.rem_euclid(size))
+        });
+        let (one, other) = (phases.next()??, phases.next()??);
+        (one == other).then_some(one)
+    }
+
     /// The group that a session is of, as the beginning of its key, and when it starts.
     pub(super) fn session_in<'a>(
         &self,
@@ -201,6 +231,14 @@ impl WindowLayout {
             i64::from_be_bytes(*rest.first_chunk()?) ^ i64::MIN
         };
         (tag == 1).then(|| self.scale(value))
+    }
+
+    /// The first start whose key is not before these bytes, in windows of microseconds; `None`
+    /// where that cannot be told.
+    pub(super) fn start_from(&self, key: &[u8]) -> Option<i64> {
+        let mut whole = [0; 9];
+        whole.get_mut(..key.len())?.copy_from_slice(key);
+        self.start_in(&whole).filter(|_| self.unit == 1)
     }
 
     fn is_date(&self) -> bool {

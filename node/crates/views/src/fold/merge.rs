@@ -7,13 +7,15 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
+use arrow::datatypes::{Schema, SchemaRef};
 
 use super::assemble;
-use super::definition::Definition;
+use super::definition::{Definition, WindowKind};
 use super::error::{DefinitionError, FoldError};
 use super::layout::Layout;
 use super::read::Keys;
-use super::resident::{Head, Resident, merge_states};
+use super::resident::{Head, Resident, merge_each};
+use super::selection::{KeyFilter, Selection};
 use super::stored::KeyRange;
 use crate::aggregate::States;
 use crate::group::GroupTable;
@@ -31,6 +33,11 @@ pub struct Merge {
     batches: Vec<RecordBatch>,
     cutoff: Option<i64>,
     wanted: Wanted,
+    /// What keys must be as they are stored.
+    filter: KeyFilter,
+    /// What those must be that are put together when they are read.
+    whole: KeyFilter,
+    columns: Option<Vec<usize>>,
 }
 
 /// Groups of one partition on their way to another node.
@@ -47,6 +54,8 @@ pub struct Collected {
 pub(super) struct Merged {
     pub table: GroupTable,
     pub states: Vec<Box<dyn States>>,
+    /// Which of the states are asked for. The others have no slots.
+    pub kept: Vec<bool>,
     /// For sessions, the time of the last event of each.
     pub lasts: Vec<i64>,
 }
@@ -70,20 +79,33 @@ impl Wanted {
 }
 
 impl Merged {
-    pub(super) fn new(layout: &Layout) -> Result<Merged, DefinitionError> {
+    /// Empty. `kept`: see there; none of them: all.
+    pub(super) fn new(layout: &Layout, kept: &[bool]) -> Result<Merged, DefinitionError> {
         let table = GroupTable::new(&layout.codec);
-        Ok(Merged { table, states: layout.states()?, lasts: Vec::new() })
+        let states = layout.states()?;
+        let kept = if kept.is_empty() { vec![true; states.len()] } else { kept.to_vec() };
+        Ok(Merged { table, states, kept, lasts: Vec::new() })
+    }
+
+    /// The states that are asked for.
+    pub(super) fn kept(&mut self) -> impl Iterator<Item = &mut Box<dyn States>> {
+        let states = self.states.iter_mut().zip(&self.kept);
+        states.filter(|(_, kept)| **kept).map(|(states, _)| states)
+    }
+
+    /// Makes room for the slots that the table has given.
+    fn grow(&mut self) {
+        let len = self.table.len();
+        if self.lasts.len() < len {
+            self.lasts.resize(len, i64::MIN);
+            self.kept().for_each(|states| states.resize(len));
+        }
     }
 
     /// The slot of a key; a new one is empty.
     pub(super) fn slot(&mut self, key: &[u8]) -> u32 {
         let slot = self.table.intern_key(key);
-        if self.lasts.len() < self.table.len() {
-            self.lasts.resize(self.table.len(), i64::MIN);
-            for states in &mut self.states {
-                states.resize(self.lasts.len());
-            }
-        }
+        self.grow();
         slot
     }
 
@@ -93,20 +115,27 @@ impl Merged {
         key
     }
 
-    /// Merges a group into a slot.
+    /// Merges groups into slots.
     pub(super) fn merge(
         &mut self,
-        slot: u32,
+        slots: &[u32],
         from: &[Box<dyn States>],
-        number: u32,
+        numbers: &[u32],
     ) -> Result<(), FoldError> {
-        let mut bytes = Vec::new();
-        for (states, from) in self.states.iter_mut().zip(from) {
-            bytes.clear();
-            from.encode(number, &mut bytes);
-            states.merge(slot, &mut bytes.as_slice())?;
+        let states = self.states.iter_mut().zip(from).zip(&self.kept);
+        for ((states, from), _) in states.filter(|(_, kept)| **kept) {
+            states.absorb(slots, from.as_ref(), numbers)?;
         }
         Ok(())
+    }
+
+    /// Merges the states of a stored group into a slot.
+    fn merge_stored(&mut self, slot: u32, mut bytes: &[u8]) -> Result<(), FoldError> {
+        let all = self.states.iter_mut().zip(&self.kept);
+        merge_each(&mut bytes, all, |(states, kept), bytes| match kept {
+            true => states.merge(slot, bytes),
+            false => states.skip(bytes),
+        })
     }
 
     /// The slots of all groups.
@@ -123,12 +152,15 @@ impl Merge {
     pub fn new(definition: Arc<Definition>) -> Result<Merge, DefinitionError> {
         let layout = Layout::new(definition)?;
         Ok(Merge {
-            groups: Merged::new(&layout)?,
+            groups: Merged::new(&layout, &[])?,
             layout: Arc::new(layout),
             disjoint: false,
             batches: Vec::new(),
             cutoff: None,
             wanted: Wanted::All,
+            filter: KeyFilter::default(),
+            whole: KeyFilter::default(),
+            columns: None,
         })
     }
 
@@ -142,6 +174,40 @@ impl Merge {
         // A window is made of the panes that all reads find.
         merge.disjoint = !merge.has_panes();
         Ok(merge)
+    }
+
+    /// Leaves out the groups that the selection does not ask for, and the columns. What is read
+    /// into it must hold [`Selection::keys`].
+    #[must_use]
+    pub fn selecting(mut self, selection: &Selection) -> Merge {
+        let is_whole_later = match self.layout.window.as_ref().map(|window| window.kind) {
+            Some(WindowKind::Hop { .. }) => true,
+            Some(WindowKind::Session { .. }) => !self.disjoint,
+            Some(WindowKind::Tumble { .. }) | None => false,
+        };
+        (self.filter, self.whole) = if is_whole_later {
+            selection.filter.without(self.layout.window_place())
+        } else {
+            (selection.filter.clone(), KeyFilter::default())
+        };
+        if let Some(columns) = &selection.columns {
+            let groups = self.layout.order.len();
+            for (aggregate, kept) in self.groups.kept.iter_mut().enumerate() {
+                *kept = columns.contains(&(groups + aggregate));
+            }
+        }
+        self.columns.clone_from(&selection.columns);
+        self
+    }
+
+    /// What keys must be as they are stored.
+    pub(super) fn filter(&self) -> &KeyFilter {
+        &self.filter
+    }
+
+    /// Whether a group with this key is asked for.
+    pub(super) fn passes(&self, key: &[u8]) -> Result<bool, FoldError> {
+        Ok(self.filter.passes(&self.layout.codec, key).map_err(DefinitionError::from)?)
     }
 
     pub(super) fn has_panes(&self) -> bool {
@@ -179,17 +245,17 @@ impl Merge {
     ) -> Result<(), FoldError> {
         if self.disjoint {
             for slots in slots.chunks(BATCH_ROWS) {
-                self.batches.push(batch(&self.layout, &resident.table, &resident.states, slots)?);
+                let rows = self.batch(&resident.table, &resident.states, slots)?;
+                self.batches.push(rows);
             }
             return Ok(());
         }
-        let mut key = Vec::new();
-        for &number in slots {
-            key.clear();
-            resident.table.key(number, &mut key);
-            let slot = self.groups.slot(&key);
-            self.groups.merge(slot, &resident.states, number)?;
-            if let Some(lasts) = &resident.lasts {
+        let mut into = Vec::new();
+        self.groups.table.intern_from(&resident.table, slots, &mut into);
+        self.groups.grow();
+        self.groups.merge(&into, &resident.states, slots)?;
+        if let Some(lasts) = &resident.lasts {
+            for (&slot, &number) in into.iter().zip(slots) {
                 let last = &mut self.groups.lasts[slot as usize];
                 *last = (*last).max(lasts[number as usize]);
             }
@@ -207,11 +273,11 @@ impl Merge {
         let slot = self.groups.slot(key);
         let last = &mut self.groups.lasts[slot as usize];
         *last = (*last).max(head.last);
-        merge_states(&mut self.groups.states, slot, states)
+        self.groups.merge_stored(slot, states)
     }
 
-    /// What was collected, for another [`Merge`] to take in. Only of one made by [`Merge::new`]:
-    /// otherwise groups are rows already.
+    /// What was collected, for another [`Merge`] to take in. Only of one made by [`Merge::new`]
+    /// that selects nothing: otherwise groups are rows already, or not whole.
     #[must_use]
     pub fn collected(&self) -> Collected {
         let is_session = self.layout.session_gap().is_some();
@@ -240,7 +306,12 @@ impl Merge {
                 self.restrict_to(keys);
             }
         }
-        collected.groups.iter().try_for_each(|(key, value)| self.add_stored(key, value))
+        for (key, value) in &collected.groups {
+            if self.passes(key)? {
+                self.add_stored(key, value)?;
+            }
+        }
+        Ok(())
     }
 
     /// The table, columns as in [`Definition::group_schema`]. Without group columns it has one row,
@@ -250,7 +321,8 @@ impl Merge {
     /// When a value is outside its type.
     pub fn finish(mut self) -> Result<Vec<RecordBatch>, FoldError> {
         if self.has_panes() {
-            self.groups = assemble::windows(&self.layout, &self.groups, &self.wanted)?;
+            let whole = Merged::new(&self.layout, &self.groups.kept)?;
+            self.groups = assemble::windows(&self.layout, &self.groups, &self.wanted, whole)?;
         }
         let mut slots = self.groups.slots();
         if !self.disjoint && self.layout.session_gap().is_some() {
@@ -266,44 +338,77 @@ impl Merge {
                 !layout.is_dropped_window(&key, groups.lasts[slot as usize], *cutoff)
             });
         }
+        if !self.whole.is_empty() {
+            let mut passed = Vec::with_capacity(slots.len());
+            for slot in slots {
+                let key = self.groups.key(slot);
+                let passes = self.whole.passes(&self.layout.codec, &key);
+                if passes.map_err(DefinitionError::from)? {
+                    passed.push(slot);
+                }
+            }
+            slots = passed;
+        }
         for slots in slots.chunks(BATCH_ROWS) {
-            self.batches.push(batch(&self.layout, &self.groups.table, &self.groups.states, slots)?);
+            let rows = self.batch(&self.groups.table, &self.groups.states, slots)?;
+            self.batches.push(rows);
         }
         Ok(self.batches)
     }
-}
 
-/// Some groups as rows.
-fn batch(
-    layout: &Layout,
-    table: &GroupTable,
-    states: &[Box<dyn States>],
-    slots: &[u32],
-) -> Result<RecordBatch, FoldError> {
-    let mut bytes = Vec::new();
-    let mut ends = Vec::with_capacity(slots.len());
-    for &slot in slots {
-        table.key(slot, &mut bytes);
-        ends.push(bytes.len());
+    /// The columns that are asked for, in their order.
+    fn schema(&self) -> SchemaRef {
+        let all = self.layout.definition.group_schema();
+        match &self.columns {
+            Some(columns) => {
+                let fields = columns.iter().map(|&column| all.fields()[column].clone());
+                Arc::new(Schema::new(fields.collect::<Vec<_>>()))
+            }
+            None => all,
+        }
     }
-    let starts = std::iter::once(0).chain(ends.iter().copied());
-    let keys = starts.zip(&ends).map(|(start, &end)| &bytes[start..end]);
-    let by_key = layout.codec.decode(keys)?;
-    let mut columns: Vec<Option<ArrayRef>> = vec![None; by_key.len()];
-    for (&group, values) in layout.order.iter().zip(by_key) {
-        columns[group] = Some(values);
-    }
-    let mut columns: Vec<ArrayRef> = columns.into_iter().flatten().collect();
-    for states in states {
-        columns.push(states.finish(slots)?);
-    }
-    let options = RecordBatchOptions::new().with_row_count(Some(slots.len()));
-    let schema = layout.definition.group_schema();
-    RecordBatch::try_new_with_options(schema, columns, &options).map_err(|error| {
-        FoldError::Definition(DefinitionError::Expression {
-            column: "groups".into(),
-            expected: layout.definition.group_schema().to_string(),
-            found: error.to_string(),
+
+    /// Some groups as rows.
+    fn batch(
+        &self,
+        table: &GroupTable,
+        states: &[Box<dyn States>],
+        slots: &[u32],
+    ) -> Result<RecordBatch, FoldError> {
+        let layout = &self.layout;
+        let groups = layout.order.len();
+        let all: Vec<usize> = (0..groups + states.len()).collect();
+        let wanted = self.columns.as_ref().unwrap_or(&all);
+        let mut bytes = Vec::new();
+        let mut ends = Vec::with_capacity(slots.len());
+        let mut by_group: Vec<Option<ArrayRef>> = vec![None; groups];
+        if wanted.iter().any(|column| *column < groups) {
+            for &slot in slots {
+                table.key(slot, &mut bytes);
+                ends.push(bytes.len());
+            }
+            let starts = std::iter::once(0).chain(ends.iter().copied());
+            let keys = starts.zip(&ends).map(|(start, &end)| &bytes[start..end]);
+            let is_wanted = |place: usize| wanted.contains(&layout.order[place]);
+            let by_key = layout.codec.decode_some(keys, is_wanted)?;
+            for (&group, values) in layout.order.iter().zip(by_key) {
+                by_group[group] = values;
+            }
+        }
+        let columns = wanted.iter().map(|&column| match column.checked_sub(groups) {
+            Some(aggregate) => states[aggregate].finish(slots).map_err(FoldError::from),
+            None => Ok(by_group[column].clone().expect("it was decoded since it is wanted")),
+        });
+        let columns = columns.collect::<Result<Vec<_>, _>>()?;
+        let options = RecordBatchOptions::new().with_row_count(Some(slots.len()));
+        let schema = self.schema();
+        let rows = RecordBatch::try_new_with_options(Arc::clone(&schema), columns, &options);
+        rows.map_err(|error| {
+            FoldError::Definition(DefinitionError::Expression {
+                column: "groups".into(),
+                expected: schema.to_string(),
+                found: error.to_string(),
+            })
         })
-    })
+    }
 }

@@ -5,9 +5,10 @@ use std::ops::ControlFlow;
 
 use alluvium_core::ids::Offset;
 
-use super::error::FoldError;
+use super::error::{DefinitionError, FoldError};
 use super::merge::Merge;
 use super::resident::{Head, Mark};
+use super::selection::KeyFilter;
 use super::state::ViewState;
 use super::stored::{KeyRange, StoredGroups};
 
@@ -86,7 +87,7 @@ impl ViewState {
         self.check()?;
         into.cut(self.cutoff());
         let mut next = self.row.next.0;
-        let mut slots = self.visible(&KeyRange::all());
+        let mut slots = self.visible(&KeyRange::all(), &KeyFilter::default())?;
         let changed_at = |slot: u32| self.resident.slots[slot as usize].changed_at;
         slots.retain(|&slot| since.0 < changed_at(slot));
         let mut groups = Vec::new();
@@ -124,8 +125,10 @@ impl ViewState {
         stored: &dyn StoredGroups,
         into: &mut Merge,
     ) -> Result<(), FoldError> {
-        into.add_resident(&self.resident, &self.visible(range))?;
-        self.scan(range, stored, &mut |key, value, _| into.add_stored(key, value))
+        into.add_resident(&self.resident, &self.visible(range, into.filter())?)?;
+        self.scan(range, stored, &mut |key, value, _| {
+            if into.passes(key)? { into.add_stored(key, value) } else { Ok(()) }
+        })
     }
 
     fn read_keys(
@@ -163,24 +166,28 @@ impl ViewState {
         Ok(())
     }
 
-    /// The groups in memory in a range.
-    fn visible(&self, range: &KeyRange) -> Vec<u32> {
+    /// The groups in memory in a range that pass a filter.
+    fn visible(&self, range: &KeyRange, filter: &KeyFilter) -> Result<Vec<u32>, FoldError> {
         let cutoff = self.cutoff();
-        let any_key = range.start.is_empty() && range.end.is_none() && cutoff.is_none();
-        let mut key = Vec::new();
-        let numbers = (0..).zip(&self.resident.slots);
-        let groups = numbers.filter(|(_, slot)| slot.mark != Mark::Gone && slot.changed_at != 0);
-        groups
-            .map(|(number, _)| number)
-            .filter(|&number| {
-                if any_key {
-                    return true;
+        let any_key =
+            range.start.is_empty() && range.end.is_none() && cutoff.is_none() && filter.is_empty();
+        let (codec, mut buffer, mut found) = (&self.layout.codec, Vec::new(), Vec::new());
+        for (number, slot) in (0..).zip(&self.resident.slots) {
+            if slot.mark == Mark::Gone || slot.changed_at == 0 {
+                continue;
+            }
+            if !any_key {
+                let key = self.resident.table.key_in(number, &mut buffer);
+                let passes = range.contains(key)
+                    && filter.passes(codec, key).map_err(DefinitionError::from)?
+                    && self.is_visible(number, key);
+                if !passes {
+                    continue;
                 }
-                key.clear();
-                self.resident.table.key(number, &mut key);
-                range.contains(&key) && self.is_visible(number, &key)
-            })
-            .collect()
+            }
+            found.push(number);
+        }
+        Ok(found)
     }
 
     fn is_visible(&self, number: u32, key: &[u8]) -> bool {

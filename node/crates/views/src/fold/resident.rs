@@ -214,13 +214,22 @@ impl Resident {
 }
 
 /// Merges the states of a stored group into a slot.
-pub(super) fn merge_states(
+fn merge_states(
     states: &mut [Box<dyn States>],
     slot: u32,
     mut bytes: &[u8],
 ) -> Result<(), FoldError> {
-    for states in states {
-        states.merge(slot, &mut bytes).map_err(|error| match error {
+    merge_each(&mut bytes, states.iter_mut(), |states, bytes| states.merge(slot, bytes))
+}
+
+/// Hands each of these the next state of a stored group.
+pub(super) fn merge_each<S>(
+    bytes: &mut &[u8],
+    all: impl Iterator<Item = S>,
+    mut take: impl FnMut(S, &mut &[u8]) -> Result<(), StateError>,
+) -> Result<(), FoldError> {
+    for states in all {
+        take(states, bytes).map_err(|error| match error {
             StateError::Malformed { .. } => FoldError::Damaged { reason: error.to_string() },
             StateError::Overflow { .. } | StateError::TooLarge { .. } => FoldError::State(error),
         })?;

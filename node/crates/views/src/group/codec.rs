@@ -143,6 +143,36 @@ impl KeyCodec {
         Ok(bytes[..ends[0]].to_vec())
     }
 
+    /// What one value, the only row of `value`, adds to the keys of rows that have it in a column.
+    ///
+    /// # Errors
+    /// When it is not of the column's type.
+    pub(crate) fn form(&self, column: usize, value: &ArrayRef) -> Result<Vec<u8>, KeyError> {
+        let Some(KeyColumn { data_type, descending }) = self.columns.get(column) else {
+            return Err(KeyError::Malformed);
+        };
+        if data_type != value.data_type() || value.len() != 1 {
+            let (expected, found) = (data_type.clone(), value.data_type().clone());
+            return Err(KeyError::Column { expected, found });
+        }
+        let mut lengths = [0];
+        add_lengths(value, &mut lengths);
+        let mut form = vec![0; lengths[0]];
+        put_column(value, *descending, &mut form, &mut [0]);
+        Ok(form)
+    }
+
+    /// Cuts what one column adds to a key off its front.
+    pub(crate) fn part<'a>(
+        &self,
+        column: usize,
+        rest: &mut &'a [u8],
+    ) -> Result<&'a [u8], KeyError> {
+        let all = *rest;
+        split_value(&self.columns[column], rest)?;
+        Ok(&all[..all.len() - rest.len()])
+    }
+
     /// The keys of `rows` rows.
     pub(crate) fn encode(&self, values: &[ArrayRef], rows: usize) -> Result<Encoded, KeyError> {
         self.check(values)?;
@@ -172,10 +202,27 @@ impl KeyCodec {
         &self,
         keys: impl Iterator<Item = &'a [u8]>,
     ) -> Result<Vec<ArrayRef>, KeyError> {
+        let arrays = self.decode_some(keys, |_| true)?;
+        Ok(arrays.into_iter().flatten().collect())
+    }
+
+    /// As [`KeyCodec::decode`], of the columns that are wanted.
+    pub(crate) fn decode_some<'a>(
+        &self,
+        keys: impl Iterator<Item = &'a [u8]>,
+        is_wanted: impl Fn(usize) -> bool,
+    ) -> Result<Vec<Option<ArrayRef>>, KeyError> {
         let mut rest: Vec<&[u8]> = keys.collect();
         let mut arrays = Vec::with_capacity(self.columns.len());
-        for column in &self.columns {
-            arrays.push(take_column(column, &mut rest)?);
+        for (place, column) in self.columns.iter().enumerate() {
+            if is_wanted(place) {
+                arrays.push(Some(take_column(column, &mut rest)?));
+                continue;
+            }
+            for rest in &mut rest {
+                split_value(column, rest)?;
+            }
+            arrays.push(None);
         }
         if rest.iter().any(|rest| !rest.is_empty()) {
             return Err(KeyError::Malformed);

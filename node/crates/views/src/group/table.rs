@@ -106,6 +106,29 @@ impl GroupTable {
         }
     }
 
+    /// As [`GroupTable::intern`], of the keys that slots of another table of the same codec have.
+    pub(crate) fn intern_from(&mut self, other: &GroupTable, from: &[u32], slots: &mut Vec<u32>) {
+        if self.len() == 0 {
+            let places = (from.len() * 2).next_power_of_two().max(PLACES_MIN);
+            self.places = vec![FREE; places];
+        }
+        slots.reserve(from.len());
+        match &other.keys {
+            Keys::Small { values, null, .. } => {
+                for &number in from {
+                    slots.push(match null {
+                        Some(null) if *null == number => self.intern_null(),
+                        Some(_) | None => self.intern_small(values[number as usize]),
+                    });
+                }
+            }
+            Keys::Bytes { .. } => {
+                let slot = |&number: &u32| self.intern_bytes(other.key_bytes(number));
+                slots.extend(from.iter().map(slot));
+            }
+        }
+    }
+
     /// The slot of a key.
     pub(crate) fn find(&self, key: &[u8]) -> Option<u32> {
         match &self.keys {
@@ -127,6 +150,18 @@ impl GroupTable {
                 out.extend_from_slice(&values[slot as usize].to_be_bytes()[8 - width..]);
             }
             Keys::Bytes { .. } => out.extend_from_slice(self.key_bytes(slot)),
+        }
+    }
+
+    /// The key of a slot, where it lies or in `buffer`.
+    pub(crate) fn key_in<'a>(&'a self, slot: u32, buffer: &'a mut Vec<u8>) -> &'a [u8] {
+        match &self.keys {
+            Keys::Bytes { .. } => self.key_bytes(slot),
+            Keys::Small { .. } => {
+                buffer.clear();
+                self.key(slot, buffer);
+                buffer
+            }
         }
     }
 

@@ -99,6 +99,29 @@ proptest! {
     }
 
     #[test]
+    fn absorbed_states_are_those_merged_from_bytes(rows in rows(), cut in any::<u16>()) {
+        for call in calls() {
+            let columns = columns(&call, &rows);
+            let cut = usize::from(cut) % (rows.len() + 1);
+            let (mut merged, mut absorbed, mut from) = (empty(&call), empty(&call), empty(&call));
+            update(&mut *merged, &columns, 0, cut);
+            update(&mut *absorbed, &columns, 0, cut);
+            update(&mut *from, &columns, cut, rows.len());
+            let bytes = encoded(&*from, SLOTS);
+            merge_all(&mut *merged, &bytes);
+            absorbed.absorb(&[0, 1, 2], &*from, &[0, 1, 2]).expect("there is room");
+            let expected = encoded(&*merged, SLOTS);
+            prop_assert_eq!(&encoded(&*absorbed, SLOTS), &expected, "{:?}", call);
+            prop_assert_eq!(absorbed.bytes(), merged.bytes(), "{:?}", call);
+            for bytes in &bytes {
+                let mut rest = bytes.as_slice();
+                from.skip(&mut rest).expect("it is a state");
+                prop_assert!(rest.is_empty(), "{:?}", call);
+            }
+        }
+    }
+
+    #[test]
     fn kept_slots_stay_as_they_are(rows in rows()) {
         for call in calls() {
             let columns = columns(&call, &rows);

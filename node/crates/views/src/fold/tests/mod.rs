@@ -11,6 +11,7 @@ mod fixed;
 mod live;
 mod oracle;
 mod random;
+mod selected;
 mod tally;
 
 use super::definition::AggregateColumn;
