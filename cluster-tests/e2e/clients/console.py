@@ -23,10 +23,7 @@ WAIT_MS = 30_000
 
 SEGMENTS = ["Alpe", "Galibier", "Stelvio", "Ventoux", "<img src=x onerror=alert(1)>"]
 # Runs for hours unless it is stopped.
-LONG = (
-    "SELECT count(*) FROM generate_series(1, 3000000) AS a(x), "
-    "generate_series(1, 1000000) AS b(y) WHERE (x * y) % 7 = 3"
-)
+LONG = "SELECT count(*) FROM generate_series(1, 1000000000000) AS a(x) WHERE x % 7 = 3"
 
 
 def section(name):
@@ -361,6 +358,7 @@ def phone(browser):
 
 def main():
     pathlib.Path(SHOTS).mkdir(parents=True, exist_ok=True)
+    expect.set_options(timeout=WAIT_MS)
     strangers()
     with sync_playwright() as playwright:
         program = shutil.which("chromium")
