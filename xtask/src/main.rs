@@ -9,6 +9,7 @@
 mod cargo;
 mod cluster;
 mod demo;
+mod fuzz;
 mod licences;
 mod metadata;
 mod peer;
@@ -29,6 +30,8 @@ cargo xtask COMMAND
                                   everything CI checks, cheapest first
   tidy [--fix [FOLDER]]           the rules of this repository (part of test)
   licences                        licences and versions of what we use (part of test)
+  fuzz [--minutes N] [--only TARGET] [--guided]
+                                  changed inputs for all that reads bytes or text (a minute each in test)
   sim [--cluster] [--seed N | --seeds A..B]   one simulated group, or a whole cluster, from a seed
   chaos node [--rounds N]         kill -9 under load, then audit
   chaos views [--events N]        the same, with views made over history meanwhile
@@ -37,12 +40,17 @@ cargo xtask COMMAND
 ";
 
 /// The commands there are; documents may name no other.
-const COMMANDS: [&str; 7] = ["demo", "test", "tidy", "licences", "sim", "chaos", "bench"];
+const COMMANDS: [&str; 8] = ["demo", "test", "tidy", "licences", "fuzz", "sim", "chaos", "bench"];
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
-    match dispatch(&args) {
-        Ok(()) => ExitCode::SUCCESS,
+    let result = if fuzz::is_compiler() {
+        fuzz::compile(&args)
+    } else {
+        dispatch(&args).map(|()| ExitCode::SUCCESS)
+    };
+    match result {
+        Ok(code) => code,
         Err(error) => {
             eprintln!("error: {error:#}");
             ExitCode::FAILURE
@@ -61,6 +69,7 @@ fn dispatch(args: &[String]) -> Result<()> {
         "test" => test::run(&root, rest),
         "tidy" => tidy::run(&root, rest),
         "licences" => licences::run(&root),
+        "fuzz" => fuzz::run(&root, rest),
         "sim" => cluster::sim(&root, rest),
         "chaos" => cluster::chaos(&root, rest),
         "bench" => cluster::bench(&root, rest),

@@ -11,17 +11,17 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
-use crate::{cargo, licences, peer, setup, tidy};
+use crate::{cargo, fuzz, licences, peer, setup, tidy};
 
 /// What needs neither RocksDB nor DataFusion.
 const LIGHT_PACKAGES: [&str; 3] = ["alluvium-core", "cluster-sim", "xtask"];
 
 /// Tests that ran, and did not.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Counts {
-    passed: u64,
-    failed: u64,
-    skipped: u64,
+pub struct Counts {
+    pub passed: u64,
+    pub failed: u64,
+    pub skipped: u64,
 }
 
 impl Counts {
@@ -45,7 +45,7 @@ enum Weight {
     Heavy,
 }
 
-const STEPS: [Step; 16] = [
+const STEPS: [Step; 17] = [
     Step { name: "format", weight: Weight::Light, run: format },
     Step { name: "tidy", weight: Weight::Light, run: |r| nothing_counted(tidy::run(r, &[])) },
     Step { name: "licences", weight: Weight::Light, run: |r| nothing_counted(licences::run(r)) },
@@ -61,6 +61,7 @@ const STEPS: [Step; 16] = [
     Step { name: "store", weight: Weight::Heavy, run: |root| built(root, "alluvium-store") },
     Step { name: "query", weight: Weight::Heavy, run: |root| built(root, "alluvium-query") },
     Step { name: "node", weight: Weight::Heavy, run: |root| built(root, "alluvium") },
+    Step { name: "fuzz", weight: Weight::Heavy, run: fuzz::step },
     Step { name: "e2e", weight: Weight::Heavy, run: e2e },
 ];
 
@@ -227,16 +228,22 @@ fn deploy(root: &Path) -> Result<Counts> {
 }
 
 /// A test program as cargo built it.
-struct Program {
-    package: String,
-    dir: PathBuf,
-    target: String,
-    path: PathBuf,
+pub struct Program {
+    pub package: String,
+    pub dir: PathBuf,
+    pub target: String,
+    pub path: PathBuf,
 }
 
-fn build_tests(root: &Path) -> Result<Vec<Program>> {
+/// Builds every test of the workspace.
+pub fn build_tests(root: &Path) -> Result<Vec<Program>> {
     let mut command = cargo::command(root);
     command.args(["test", "--locked", "--workspace", "--all-targets", "--no-run"]);
+    programs_of(&mut command)
+}
+
+/// The test programs that a call of cargo builds.
+pub fn programs_of(command: &mut Command) -> Result<Vec<Program>> {
     command.arg("--message-format=json-render-diagnostics").stdout(Stdio::piped());
     let mut child = command.spawn().context("start cargo")?;
     let stdout = child.stdout.take().context("its output is piped")?;

@@ -9,6 +9,8 @@
 //! agreed), [`invariant`] (promises).
 
 pub mod codec;
+#[cfg(test)]
+mod fuzz;
 pub mod ids;
 pub mod invariant;
 pub mod meta;

@@ -198,7 +198,8 @@ fn decode_state(reader: &mut Reader<'_>) -> Result<ProducerState, Malformed> {
             position: reader.u64()?,
         });
     }
-    if window.back().is_some_and(|batch: &Remembered| batch.sequence.next() != next) {
+    let last = window.back().map(|batch: &Remembered| batch.sequence.0);
+    if last.is_some_and(|last| next.0.checked_sub(1) != Some(last)) {
         return Err(Malformed::inconsistent("a producer's next batch does not follow its last"));
     }
     Ok(ProducerState { epoch, next, window, last_appended_at })

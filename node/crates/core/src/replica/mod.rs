@@ -17,6 +17,8 @@ mod describe;
 mod effects;
 mod entry;
 mod fetch;
+#[cfg(test)]
+mod fuzz;
 mod input;
 mod log;
 mod machine;
