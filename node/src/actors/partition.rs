@@ -2,6 +2,7 @@
 //! old.
 
 mod append;
+mod asking;
 mod handle;
 mod leave;
 mod place;
