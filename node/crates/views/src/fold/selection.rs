@@ -347,7 +347,9 @@ fn starts(layout: &Layout, forms: &Forms, place: usize, max: usize) -> Option<Ve
             continue;
         }
         let (first, end) = (window.start_from(&range.start)?, window.start_from(end)?);
-        let next = first.checked_add((phase - first).rem_euclid(size))?;
+        // Both within a window: their difference fits, wherever the first one is.
+        let ahead = phase.rem_euclid(size) - first.rem_euclid(size);
+        let next = first.checked_add(ahead.rem_euclid(size))?;
         let count = end.saturating_sub(next).div_euclid(size).saturating_add(1);
         let room = i64::try_from(max.saturating_sub(starts.len())).ok()?;
         if room < count {
