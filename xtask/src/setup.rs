@@ -93,17 +93,10 @@ fn found(program: &str) -> bool {
 const CLIENTS: &str = "cluster-tests/e2e/clients/requirements.txt";
 
 /// Sees to it that tests can run clients of other makers: their Python packages, in a virtual
-/// environment beside the folder of build results; and a browser, on machines that exist for tests
-/// alone.
+/// environment beside the folder of build results.
 ///
 /// Without it these tests say what they leave out, so nothing here is an error.
 pub fn try_clients(root: &Path, cache: &Path) {
-    if std::env::var_os("CI").is_some() && !found("chromium") {
-        println!("missing, to look at the console: chromium");
-        if let Err(error) = install(&["chromium", "fonts-dejavu-core"]) {
-            println!("the test of the console will be left out: {error:#}");
-        }
-    }
     let environment = cache.join("clients-venv");
     let python = environment.join("bin/python");
     if !python.is_file() {

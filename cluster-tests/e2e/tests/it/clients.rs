@@ -1,5 +1,5 @@
 //! Real clients of other makers against a node: psycopg, SQLAlchemy, pandas, the ADBC driver for
-//! Flight SQL, pyarrow, psql, and a browser on the console.
+//! Flight SQL, pyarrow and psql. A browser on the console is run by hand (`clients/console.py`).
 //!
 //! The programs are in `clients/`. Their Python is the one in `clients-venv` beside the folder of
 //! build results, which `cargo xtask test` makes; where it is missing, this is left out and said.
@@ -81,21 +81,6 @@ async fn flight_sql() -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn http() -> Result<()> {
     with_node(async |at| run("web.py", &[&at.http]).await).await
-}
-
-/// The web console, by clicks and keys. Its pictures are left beside the folder of build results.
-#[tokio::test(flavor = "multi_thread")]
-async fn the_console_in_a_browser() -> Result<()> {
-    let mut chromium = Command::new("chromium");
-    chromium.arg("--version").stdout(Stdio::null()).stderr(Stdio::null());
-    let is_there = chromium.status().await;
-    if !is_there.is_ok_and(|status| status.success()) {
-        skip("console.py: no chromium");
-        return Ok(());
-    }
-    let shots = Path::new(env!("CARGO_TARGET_TMPDIR")).join("console");
-    let shots = shots.to_str().context("the folder's name is text")?;
-    with_node(async |at| run("console.py", &[&at.http, &at.pg, &at.client, shots]).await).await
 }
 
 /// Debian's place for the driver (libpostgresql-jdbc-java).
