@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 
 use super::checks::Work;
-use crate::client::{Answer, CALL_WAIT_MAX, Client, Reach};
+use crate::client::{Answer, Client, Reach};
 use crate::cluster::{Cluster, Side, status};
 use crate::history::Seen;
 use crate::load::{Ended, Mode, Producer, Shared, Until};
@@ -100,17 +100,6 @@ impl Clients {
         let (work, tasks) = (work.clone(), JoinSet::new());
         let clients =
             Clients { targets, work, shared, resting: producers.collect(), tasks, pacer: None };
-        clients.go_to(cluster, 0..cluster.len());
-        clients
-    }
-
-    /// The same where nothing is broken: nobody gives up early to go to another node.
-    pub fn patient(cluster: &Cluster, work: &Work, shared: Arc<Shared>) -> Clients {
-        let mut clients = Clients::new(cluster, work, shared);
-        let patient = |side| Reach { call_wait_max: CALL_WAIT_MAX, ..cluster.reach(side) };
-        let (near, far) = (patient(Side::Near), patient(Side::Far));
-        let targets = Targets { nodes: Mutex::default(), near, far };
-        clients.targets = Arc::new(targets);
         clients.go_to(cluster, 0..cluster.len());
         clients
     }

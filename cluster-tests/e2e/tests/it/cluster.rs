@@ -2,16 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use cluster_e2e::chaos_cluster::checks::{self, Work};
-use cluster_e2e::chaos_cluster::clients::Clients;
 use cluster_e2e::chaos_cluster::{self, ClusterChaosOptions, ClusterReport, FAULTS, Fault};
 use cluster_e2e::client::Client;
 use cluster_e2e::cluster::{Cluster, Side, status};
-use cluster_e2e::history::History;
-use cluster_e2e::load::Shared;
 use cluster_e2e::node::{Node, NodeOptions};
-use rand::SeedableRng;
-use rand_chacha::ChaCha8Rng;
 
 const SEED: u64 = 20_261_122;
 
@@ -122,91 +116,6 @@ async fn what_is_made_on_one_node_is_there_on_every_other() {
         ask(0, "DROP MATERIALIZED VIEW $NAME_sums").await;
         ask(1, "DROP STREAM $NAME").await;
     }
-}
-
-/// Of the stream that nodes come to share.
-const PARTITIONS: u32 = 12;
-
-/// Rows a second while nodes come and go.
-const RATE: usize = 5_000;
-
-/// Rows that are there before the second node is, and rows between two changes.
-const HISTORY: u64 = 30_000;
-const BETWEEN: u64 = 5_000;
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nodes_come_and_go_without_a_failed_request() {
-    eprintln!("seed {SEED}");
-    let mut cluster = Cluster::start(1, &[("ALLUVIUM_SEGMENT_BYTES", "262144")]).await.unwrap();
-    let result = come_and_go(&mut cluster).await;
-    let violations = result.unwrap_or_else(|error| panic!("{error:#}\n{}", cluster.log_ends()));
-    assert_eq!(violations, Vec::<String>::new(), "{}", cluster.log_ends());
-}
-
-async fn come_and_go(cluster: &mut Cluster) -> anyhow::Result<Vec<String>> {
-    let work = Work::new("shared", PARTITIONS);
-    work.create(&cluster.client(0).await?).await?;
-    // Nobody says that anything is being killed: every failed call is a violation.
-    let shared = Shared::paced();
-    let mut clients = Clients::patient(cluster, &work, shared.clone());
-    clients.start(RATE, SEED)?;
-    clients.wait_rows(HISTORY, WAIT_MAX).await?;
-
-    let begun = Instant::now();
-    cluster.add(None).await?;
-    cluster.add(None).await?;
-    let all = [0, 1, 2];
-    let left = WAIT_MAX.saturating_sub(begun.elapsed());
-    cluster.wait_balanced(&work.stream, PARTITIONS, &all, left).await?;
-    eprintln!("a third each after {:?}", begun.elapsed());
-    let http = cluster.addresses(0).http.clone();
-    status::poll(WAIT_MAX, async || {
-        let said = status::get(&http, "/restart-risk").await?;
-        Ok(said.contains(r#""safe":true"#).then_some(()))
-    })
-    .await?;
-    clients.go_to(cluster, all);
-    clients.wait_rows(BETWEEN, WAIT_MAX).await?;
-
-    let begun = Instant::now();
-    cluster.command(0, &["node", "drain", "n3"]).await?;
-    cluster.wait_balanced(&work.stream, PARTITIONS, &[0, 1], WAIT_MAX).await?;
-    eprintln!("drained after {:?}", begun.elapsed());
-    clients.wait_rows(BETWEEN, WAIT_MAX).await?;
-    clients.go_to(cluster, [0, 1]);
-    remove(cluster, 2).await?;
-    clients.wait_rows(BETWEEN, WAIT_MAX).await?;
-    clients.end(WAIT_MAX).await?;
-    let mut rng = ChaCha8Rng::seed_from_u64(SEED);
-    checks::check(cluster, &work, &shared, &mut rng).await?;
-    let (asked, answered) = shared.ledger().history.as_ref().map_or((0, 0), History::reads);
-    eprintln!("{answered} of {asked} reads answered, {:?} acknowledged", shared.ledger().acked);
-    anyhow::ensure!(0 < answered, "no read was answered");
-    let mut violations = std::mem::take(&mut shared.ledger().violations);
-    if answered < asked {
-        violations.push(format!("{answered} of {asked} reads were answered"));
-    }
-    Ok(violations)
-}
-
-/// Takes a node out of the cluster for good, and stops it.
-async fn remove(cluster: &mut Cluster, node: usize) -> anyhow::Result<()> {
-    let name = cluster.name(node);
-    cluster.command(0, &["node", "decommission", &name]).await?;
-    status::poll(WAIT_MAX, async || {
-        let nodes = cluster.command(0, &["node", "list"]).await?;
-        let line = nodes.lines().find(|line| line.contains(&name));
-        let is_gone = line.is_none_or(|line| line.contains("removed"));
-        anyhow::ensure!(is_gone, "the list says {line:?}");
-        Ok(Some(()))
-    })
-    .await?;
-    // By itself, since it has no place any more, or because it is told to, whichever comes first.
-    const HAS_NO_PLACE: i32 = 4;
-    let status = cluster.node_mut(node).terminate(WAIT_MAX).await?;
-    let ends_well = status.success() || status.code() == Some(HAS_NO_PLACE);
-    anyhow::ensure!(ends_well, "the removed node ends with {status}");
-    Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
