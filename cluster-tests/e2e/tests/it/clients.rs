@@ -26,7 +26,7 @@ fn python() -> Option<PathBuf> {
 }
 
 /// A program that is not done by then stands still.
-const RUN_MAX: Duration = Duration::from_secs(400);
+const RUN_MAX: Duration = Duration::from_secs(240);
 
 /// A program with everything it starts: nothing of it is left once this is dropped.
 struct Group(Pid);

@@ -152,6 +152,13 @@ fn partition() -> Partition {
     partition
 }
 
+/// What a machine writes down is the same once more after it was read.
+fn comes_back<M: Machine>(machine: &M) {
+    let written = machine.checkpoint();
+    let again = M::restore(&written).expect("its own checkpoint");
+    assert_eq!(again.checkpoint(), written);
+}
+
 #[test]
 fn meta_command() {
     let seeds = meta_commands().iter().map(|command| command.encode().to_vec()).collect();
@@ -164,9 +171,7 @@ fn meta_command() {
         let mut meta = Meta::restore(&before).expect("its own checkpoint");
         let bytes = Bytes::copy_from_slice(input);
         meta.apply(Index(100), &bytes).expect("what can be read can be applied");
-        let after = meta.checkpoint();
-        let again = Meta::restore(&after).expect("its own checkpoint");
-        assert_eq!(again.checkpoint(), after);
+        comes_back(&meta);
     });
 }
 
@@ -181,9 +186,7 @@ fn partition_command() {
         assert_eq!(Command::decode(&command.encode()), Ok(command));
         let mut partition = Partition::restore(&before).expect("its own checkpoint");
         partition.apply(Index(100), &bytes).expect("what can be read can be applied");
-        let after = partition.checkpoint();
-        let again = Partition::restore(&after).expect("its own checkpoint");
-        assert_eq!(again.checkpoint(), after);
+        comes_back(&partition);
     });
 }
 
@@ -191,9 +194,7 @@ fn partition_command() {
 fn checkpoint() {
     fn check<M: Machine>(input: &[u8]) {
         let Ok(machine) = M::restore(input) else { return };
-        let written = machine.checkpoint();
-        let again = M::restore(&written).expect("its own checkpoint");
-        assert_eq!(again.checkpoint(), written);
+        comes_back(&machine);
     }
     let seeds = vec![
         meta().checkpoint().to_vec(),
