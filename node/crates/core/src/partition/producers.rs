@@ -204,3 +204,30 @@ fn decode_state(reader: &mut Reader<'_>) -> Result<ProducerState, Malformed> {
     }
     Ok(ProducerState { epoch, next, window, last_appended_at })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Of a producer whose last batch has the sequence `last`, and whose next one `next`.
+    fn written(last: u64, next: u64) -> Vec<u8> {
+        let mut writer = Writer::new();
+        writer.u32(1);
+        writer.u64(next);
+        writer.i64(0);
+        writer.count(1);
+        for number in [last, 0, 1, 0] {
+            writer.u64(number);
+        }
+        writer.finish().to_vec()
+    }
+
+    #[test]
+    fn a_last_sequence_that_nothing_can_follow_is_malformed() {
+        for (last, next, is_good) in [(7, 8, true), (7, 9, false), (u64::MAX, 0, false)] {
+            let bytes = written(last, next);
+            let decoded = decode_state(&mut Reader::new(&bytes));
+            assert_eq!(decoded.is_ok(), is_good, "{last}, then {next}: {decoded:?}");
+        }
+    }
+}
