@@ -59,6 +59,10 @@ const REVOKED_POLL: Duration = Duration::from_secs(1);
 /// two producers that send as fast as they can will keep busy.
 const IO_THREADS: usize = 2;
 
+/// What the databases may write in a second in the background, for each processor. About what one
+/// processor can take in, so that it never limits appends: 2 M events of 100 bytes a second take two.
+const FLUSH_BYTES_PER_CORE_SECOND: u64 = 128 << 20;
+
 /// Where statements that need more than their memory spill, inside the data directory.
 const SPILL_DIR: &str = "tmp";
 
@@ -319,14 +323,15 @@ impl Clock for NodeClock {
 pub fn run(config: Config) -> anyhow::Result<()> {
     let started = Stopwatch::start();
     abort_on_panic();
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let options = StoreOptions {
         log_memtable_bytes: config.memory.log_memtable_bytes(),
+        flush_bytes_per_second: FLUSH_BYTES_PER_CORE_SECOND * cores as u64,
         ..StoreOptions::new(Arc::new(NodeClock(Stopwatch::start())))
     };
     let store = Arc::new(Store::open(&config.data_dir, options)?);
     remove_spilled(&config.data_dir.join(SPILL_DIR));
     let io = runtime("io", IO_THREADS, 0)?;
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let query = runtime("query", cores, nice::QUERY)?;
     let served = System::new().block_on(serve(&config, store.clone(), &io, &query, started));
     query.shutdown_timeout(Duration::from_secs(1));

@@ -16,6 +16,7 @@ use rocksdb::{
 
 use crate::error::StoreError;
 use crate::keys;
+use crate::nice;
 use crate::options::StoreOptions;
 
 const LOG: &str = "log";
@@ -46,6 +47,16 @@ const STATE_BLOCK_BYTES: usize = 8 << 10;
 
 /// Part of a memtable of groups that tells which keys are not in it: most reads go past it.
 const STATE_MEMTABLE_BLOOM: f64 = 0.05;
+
+/// What a flush or compaction writes before the system is told to begin with it.
+const BYTES_PER_SYNC: u64 = 256 << 10;
+
+/// How often the databases get their share of what flushes may write: each time a sync waits for no
+/// more than that.
+const FLUSH_REFILL_MICROS: i64 = 5_000;
+
+/// Of so many grants to flushes, one goes to a compaction first.
+const FLUSHES_BEFORE_COMPACTION: i32 = 10;
 
 /// Whether a write waits for the disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,8 +102,10 @@ impl Databases {
         let memtables = WriteBufferManager::new_write_buffer_manager(memtable_bytes, false);
         let env = environment()?;
         let tables = table_options(&cache, LOG_BLOCK_BYTES);
-        let raft = open_raft(&dir.join("raft"), options, &env, &memtables, &tables)?;
-        let state = open_state(&dir.join("state"), &env, &memtables, &cache)?;
+        let mut common = common_options(&env, &memtables);
+        limit_flushes(&mut common, options.flush_bytes_per_second);
+        let raft = open_raft(&dir.join("raft"), options, common.clone(), &tables)?;
+        let state = open_state(&dir.join("state"), &common, &cache)?;
         Ok(Databases { raft, state, memtables })
     }
 
@@ -246,14 +259,21 @@ fn range(first: &[u8], after: &[u8]) -> ReadOptions {
     options
 }
 
-/// Threads for flushes and compactions, shared by both databases. Compactions give way to
-/// everything that someone waits for.
+/// Threads for flushes and compactions, shared by both databases. Both give way to everything that
+/// someone waits for, compactions even to flushes.
 fn environment() -> Result<Env, StoreError> {
-    let mut env = Env::new().map_err(StoreError::database("open the environment"))?;
-    env.set_high_priority_background_threads(1);
-    env.set_low_priority_background_threads(1);
-    env.lower_thread_pool_cpu_priority();
-    Ok(env)
+    // RocksDB knows no nice value between none and the last one; but it makes its threads here, and
+    // threads begin with that of whoever makes them.
+    let made = std::thread::spawn(|| {
+        nice::set(nice::FLUSH);
+        let mut env = Env::new()?;
+        env.set_high_priority_background_threads(1);
+        env.set_low_priority_background_threads(1);
+        env.lower_thread_pool_cpu_priority();
+        Ok(env)
+    });
+    let made = made.join().expect("it calls RocksDB and no more");
+    made.map_err(StoreError::database("open the environment"))
 }
 
 fn table_options(cache: &Cache, block_bytes: usize) -> BlockBasedOptions {
@@ -278,7 +298,7 @@ fn common_options(env: &Env, memtables: &WriteBufferManager) -> Options {
     options.set_max_background_jobs(2);
     // Flushes hand their pages to the disk little by little: all at once they would hold up the
     // syncs that producers wait for.
-    options.set_bytes_per_sync(256 << 10);
+    options.set_bytes_per_sync(BYTES_PER_SYNC);
     // Whoever yields the processor on a busy machine gets it back after milliseconds.
     options.set_enable_write_thread_adaptive_yield(false);
     options.set_stats_dump_period_sec(0);
@@ -289,14 +309,21 @@ fn common_options(env: &Env, memtables: &WriteBufferManager) -> Options {
     options
 }
 
+/// A memtable that goes to a fast disk at once fills the disk's queue, and syncs wait behind it for
+/// tens of milliseconds. Both databases share what is given.
+fn limit_flushes(options: &mut Options, bytes_per_second: u64) {
+    let bytes_per_second = i64::try_from(bytes_per_second).unwrap_or(i64::MAX);
+    options.set_ratelimiter(bytes_per_second, FLUSH_REFILL_MICROS, FLUSHES_BEFORE_COMPACTION);
+    // The limit would raise it.
+    options.set_bytes_per_sync(BYTES_PER_SYNC);
+}
+
 fn open_raft(
     path: &Path,
     options: &StoreOptions,
-    env: &Env,
-    memtables: &WriteBufferManager,
+    mut database: Options,
     tables: &BlockBasedOptions,
 ) -> Result<DB, StoreError> {
-    let mut database = common_options(env, memtables);
     // A torn last batch was never acknowledged and is dropped. Damage before it refuses to open:
     // the default mode would silently forget everything after the damage.
     database.set_wal_recovery_mode(DBRecoveryMode::TolerateCorruptedTailRecords);
@@ -329,13 +356,7 @@ fn open_raft(
         .map_err(StoreError::database("open the log database"))
 }
 
-fn open_state(
-    path: &Path,
-    env: &Env,
-    memtables: &WriteBufferManager,
-    cache: &Cache,
-) -> Result<DB, StoreError> {
-    let database = common_options(env, memtables);
+fn open_state(path: &Path, database: &Options, cache: &Cache) -> Result<DB, StoreError> {
     let mut tables = table_options(cache, STATE_BLOCK_BYTES);
     tables.set_data_block_index_type(DataBlockIndexType::BinaryAndHash);
     let mut state = Options::default();
@@ -346,6 +367,6 @@ fn open_state(
     state.set_memtable_prefix_bloom_ratio(STATE_MEMTABLE_BLOOM);
     state.set_memtable_whole_key_filtering(true);
     let families = [ColumnFamilyDescriptor::new(STATE, state)];
-    DB::open_cf_descriptors(&database, path, families)
+    DB::open_cf_descriptors(database, path, families)
         .map_err(StoreError::database("open the state database"))
 }

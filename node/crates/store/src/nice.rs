@@ -8,6 +8,10 @@ pub(crate) const LOG_WRITER: i32 = -10;
 /// for a page meanwhile takes little, and goes before them.
 pub const QUERY: i32 = 5;
 
+/// A flush of the log takes a whole processor for as long as it lasts. Where it falls behind, the
+/// databases make writers wait for it, and it has the processors.
+pub(crate) const FLUSH: i32 = 10;
+
 /// Cuts free memory and log.
 pub(crate) const CUT: i32 = 10;
 

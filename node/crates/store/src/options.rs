@@ -52,12 +52,15 @@ pub enum SealStep {
 pub struct StoreOptions {
     /// Where times come from.
     pub clock: Arc<dyn Clock>,
-    /// Writes are refused while less is free. `None`: 256 MiB, or a twentieth of a smaller disk.
+    /// Writes are refused while less is free. `None`: 512 MiB, or a twentieth of a smaller disk.
     pub reserve_bytes: Option<u64>,
     /// Blocks of both databases kept in memory.
     pub cache_bytes: usize,
     /// Memtable of the log.
     pub log_memtable_bytes: usize,
+    /// What flushes and compactions of both databases write in a second, at most. More than what is
+    /// appended, or it is this that limits appends.
+    pub flush_bytes_per_second: u64,
     /// Whether log values of 4 KiB and more go to blob files when a memtable is flushed.
     pub blob_files: bool,
     /// Check the whole of every segment once after opening, at low priority.
@@ -81,6 +84,7 @@ impl StoreOptions {
             // databases; views will want more and configure it.
             cache_bytes: 32 << 20,
             log_memtable_bytes: 64 << 20,
+            flush_bytes_per_second: 256 << 20,
             blob_files: true,
             verify_after_open: true,
             merge: true,

@@ -10,8 +10,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::error::StoreError;
 use crate::options::Clock;
 
-/// Reserve of a disk that is not small.
-const RESERVE_BYTES: u64 = 256 << 20;
+/// Reserve of a disk that is not small: half of it holds the largest memtable of the log.
+const RESERVE_BYTES: u64 = 512 << 20;
 
 /// A smaller disk reserves this part of itself.
 const RESERVE_PART: u64 = 20;
