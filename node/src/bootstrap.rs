@@ -60,7 +60,8 @@ const REVOKED_POLL: Duration = Duration::from_secs(1);
 const IO_THREADS: usize = 2;
 
 /// What the databases may write in a second in the background, for each processor. About what one
-/// processor can take in, so that it never limits appends: 2 M events of 100 bytes a second take two.
+/// processor can take in, so that it never limits appends: 2 M events of 100 bytes a second take
+/// two.
 const FLUSH_BYTES_PER_CORE_SECOND: u64 = 128 << 20;
 
 /// Where statements that need more than their memory spill, inside the data directory.

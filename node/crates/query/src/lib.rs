@@ -20,6 +20,7 @@
 pub mod access;
 mod aggregates;
 mod answer;
+mod bounded;
 mod breath;
 mod catalog;
 mod copy;

@@ -18,6 +18,7 @@ use datafusion::prelude::SessionConfig;
 use object_store::memory::InMemory;
 
 use crate::aggregates;
+use crate::bounded;
 use crate::breath::JoinsTakeBreath;
 use crate::catalog::{CATALOGUE, PUBLIC};
 use crate::distinct::CountDistinctInGroups;
@@ -102,6 +103,7 @@ pub(crate) fn base(options: &EngineOptions) -> Result<SessionState, EngineError>
         .map_err(|error| EngineError::Start(error.into()))?;
     aggregates::register(&mut state).map_err(|error| EngineError::Start(error.into()))?;
     functions::register(&mut state).map_err(|error| EngineError::Start(error.into()))?;
+    bounded::register(&mut state).map_err(|error| EngineError::Start(error.into()))?;
     pg_catalog::register(&mut state).map_err(|error| EngineError::Start(error.into()))?;
     window::register(&mut state).map_err(|error| EngineError::Start(error.into()))?;
     Ok(state)

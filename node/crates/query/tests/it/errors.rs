@@ -176,3 +176,31 @@ async fn a_runaway_join_is_cut_in_time() {
         assert!(begun.elapsed() < Duration::from_secs(20), "{sql}: {:?}", begun.elapsed());
     }
 }
+
+#[tokio::test]
+async fn what_would_fill_the_memory_is_refused() {
+    let world = World::new();
+    world.rides(1, 1).await;
+    let statements = [
+        "SELECT lpad(rider, 1000000000000000) FROM rides",
+        "SELECT rpad(rider, 2000000000, 'é') FROM rides",
+        "SELECT lpad('x', ride_id * 0 + 1000000000000000) FROM rides",
+        "SELECT repeat(rider, 1000000000) FROM rides",
+        "SELECT repeat('x', 1000000000)",
+        "SELECT array_repeat(1, 100000000000)",
+        "SELECT list_repeat(rider, 100000000000) FROM rides",
+        "SELECT array_resize(make_array(1), 100000000000)",
+        "SELECT range(100000000000)",
+        "SELECT generate_series(0, ride_id * 0 + 100000000000) FROM rides",
+        "SELECT generate_series(TIMESTAMP '1970-01-01', TIMESTAMP '2020-01-01', \
+         INTERVAL '1 microsecond')",
+        "SELECT replace(repeat('x', 100000), 'x', repeat('y', 100000))",
+        "SELECT replace(repeat(rider, 100000), '', repeat('y', 100000)) FROM rides",
+    ];
+    for statement in statements {
+        check(&world, statement, InvalidArgument, "bytes for 1 rows at once").await;
+    }
+    let little = "SELECT length(repeat('x', 1000000)) + length(lpad('x', 1000)) \
+                  + cardinality(range(5)) + length(replace('xx', 'x', 'yyy'))";
+    assert_eq!(world.rows(little).await, "1001011\n");
+}
