@@ -59,9 +59,8 @@ const REVOKED_POLL: Duration = Duration::from_secs(1);
 /// two producers that send as fast as they can will keep busy.
 const IO_THREADS: usize = 2;
 
-/// What the databases may write in a second in the background, for each processor. About what one
-/// processor can take in, so that it never limits appends: 2 M events of 100 bytes a second take
-/// two.
+/// What the databases may write in the background, for each processor: what one can take in at
+/// most.
 const FLUSH_BYTES_PER_CORE_SECOND: u64 = 128 << 20;
 
 /// Where statements that need more than their memory spill, inside the data directory.

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use alluvium_core::ids::{GroupId, NodeId, RequestId, Term};
 use alluvium_core::replica::{
@@ -26,6 +27,8 @@ pub struct ReplicaShell<M: Machine> {
     notice: Arc<PersistedNotice>,
     /// Writes for which the log writer had no room; bounded by the append budget.
     backlog: VecDeque<WriteTask>,
+    /// See [`ReplicaShell::telling`].
+    alone: Arc<AtomicBool>,
 }
 
 /// What a step led to, for the actor to act on.
@@ -72,12 +75,32 @@ impl<M: Machine> ReplicaShell<M> {
     ) -> ReplicaShell<M> {
         let Ways { writer, outbox, cluster } = ways;
         let (notice, backlog) = (Arc::new(notice), VecDeque::new());
-        ReplicaShell { group, replica, writer, outbox, cluster, notice, backlog }
+        let alone = Arc::default();
+        ReplicaShell { group, replica, writer, outbox, cluster, notice, backlog, alone }
+    }
+
+    /// Tells readers through `alone` that they need not ask: what this node has applied holds
+    /// everything acknowledged. It is taken back before a message leaves that could let another
+    /// node acknowledge.
+    #[must_use]
+    pub fn telling(self, alone: Arc<AtomicBool>) -> ReplicaShell<M> {
+        ReplicaShell { alone, ..self }
+    }
+
+    /// Everything that was applied can be read: readers need not ask while this node is alone.
+    pub fn tell(&self) {
+        let is_alone = self.replica.answers_alone();
+        if is_alone != self.alone.load(Ordering::Relaxed) {
+            self.alone.store(is_alone, Ordering::Release);
+        }
     }
 
     /// Hands one input to the core and carries out the effects.
     pub fn step(&mut self, input: Input) -> Stepped<M::Outcome> {
         let effects = self.replica.step(input);
+        if !self.replica.answers_alone() {
+            self.alone.store(false, Ordering::Release);
+        }
         self.outbox.send(effects.sends);
         if let Some(stopped) = &effects.stopped {
             let status = self.replica.status();

@@ -243,6 +243,7 @@ impl PartitionActor {
         for reply in replies {
             self.replied(reply);
         }
+        self.shell.tell();
         self.place.wanted |= checkpoint_wanted;
         if let Some(fetch) = fetch {
             self.fetch(fetch, ctx);

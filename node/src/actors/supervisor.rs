@@ -346,8 +346,10 @@ impl Supervisor {
         let log = PartitionLog::open(&self.store, group, log_stream, number, schema, segments)?;
         log.retain(start);
         let advanced = Arc::new(watch::Sender::new(log.view().end));
+        let alone = Arc::new(AtomicBool::new(false));
         let parts = Parts {
             advanced: advanced.clone(),
+            alone: alone.clone(),
             stream: stream.clone(),
             number,
             group,
@@ -374,7 +376,7 @@ impl Supervisor {
         self.inbox.open(group, addr.clone().recipient(), addr.clone().recipient());
         // Bounded by the number of partitions.
         self.ticker.do_send(Follow(addr.clone().recipient()));
-        Ok(Serving::Running { addr, log, advanced })
+        Ok(Serving::Running { addr, log, advanced, alone })
     }
 }
 
@@ -421,6 +423,7 @@ pub fn replica_config(group: GroupId, node: NodeId) -> ReplicaConfig {
 /// What crosses to the arbiter's thread.
 struct Parts {
     advanced: Arc<watch::Sender<Offset>>,
+    alone: Arc<AtomicBool>,
     stream: Arc<Stream>,
     number: PartitionNumber,
     group: GroupId,
@@ -453,7 +456,8 @@ impl Parts {
             peers: self.peers,
             meta: self.meta,
             files: self.files,
-            shell: ReplicaShell::new(self.group, self.replica, self.ways, notice),
+            shell: ReplicaShell::new(self.group, self.replica, self.ways, notice)
+                .telling(self.alone),
             log: self.log,
             segments: self.segments,
             store: self.store,

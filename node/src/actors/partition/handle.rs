@@ -63,6 +63,8 @@ pub enum Serving {
         log: Arc<PartitionLog>,
         /// Tells of each advance of the event log.
         advanced: Arc<watch::Sender<Offset>>,
+        /// Everything acknowledged is in `log`, as long as this is so.
+        alone: Arc<AtomicBool>,
     },
     /// What is on disk failed its checks: answering from it could be wrong.
     Damaged {
@@ -257,6 +259,11 @@ impl PartitionHandle {
 
     /// A pinned view, where this node is the owner.
     pub async fn read_here(&self) -> Result<Arc<PartitionView>, ReadError> {
+        if let Serving::Running { log, alone, .. } = &self.serving
+            && alone.load(Ordering::Acquire)
+        {
+            return self.addr().map(|_| log.view());
+        }
         let (reply, answer) = oneshot::channel();
         self.ask(Read(reply), answer).await
     }

@@ -1,6 +1,7 @@
 //! What can be seen of a replica from outside.
 
 use super::effects::Role;
+use super::{Machine, Replica};
 use crate::ids::{Index, NodeId, Term};
 
 /// Where a replica stands.
@@ -38,4 +39,17 @@ pub struct Progress {
     pub matched: Index,
     /// It was heard within the longest election timeout.
     pub active: bool,
+}
+
+impl<M: Machine> Replica<M> {
+    /// Whether a read is answered by what is applied here, with nobody to be asked: this node
+    /// leads, decides alone, and has executed everything agreed. What is acknowledged from now on
+    /// is applied here first, for as long as this holds.
+    #[must_use]
+    pub fn answers_alone(&self) -> bool {
+        self.stopped.is_none()
+            && self.consensus.may_read()
+            && self.consensus.alone()
+            && self.applied.index == self.consensus.commit()
+    }
 }

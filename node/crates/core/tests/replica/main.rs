@@ -28,6 +28,7 @@
 //! trace on|off              also show messages and writes
 //! ```
 
+mod alone;
 #[allow(clippy::print_stdout)] // What it measures is shown when asked for.
 mod bytes;
 mod cluster;
