@@ -32,7 +32,7 @@ use crate::actors::meta::MetaHandle;
 use crate::clock::{self, Stopwatch};
 use crate::cluster::Cluster;
 use crate::cluster::risk::{self, Reached, Risk};
-use crate::config::Config;
+use crate::config::{Config, size};
 use crate::contain;
 use crate::grpc::peer::Peers;
 use crate::host::NodeDoor;
@@ -58,10 +58,6 @@ const REVOKED_POLL: Duration = Duration::from_secs(1);
 /// Threads for sockets. Decoding and splitting appends happens there too, so they are as many as
 /// two producers that send as fast as they can will keep busy.
 const IO_THREADS: usize = 2;
-
-/// What the databases may write in the background, for each processor: what one can take in at
-/// most.
-const FLUSH_BYTES_PER_CORE_SECOND: u64 = 128 << 20;
 
 /// Where statements that need more than their memory spill, inside the data directory.
 const SPILL_DIR: &str = "tmp";
@@ -326,7 +322,7 @@ pub fn run(config: Config) -> anyhow::Result<()> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let options = StoreOptions {
         log_memtable_bytes: config.memory.log_memtable_bytes(),
-        flush_bytes_per_second: FLUSH_BYTES_PER_CORE_SECOND * cores as u64,
+        flush_bytes_per_second: size::flush_bytes_per_second(cores),
         ..StoreOptions::new(Arc::new(NodeClock(Stopwatch::start())))
     };
     let store = Arc::new(Store::open(&config.data_dir, options)?);

@@ -49,6 +49,13 @@ impl Memory {
     }
 }
 
+/// What the databases may write in a second in the background. One processor takes in less than its
+/// share, so that this never limits appends, while syncs find the disk free most of the time.
+pub fn flush_bytes_per_second(cores: usize) -> u64 {
+    const PER_CORE: u64 = 128 << 20;
+    PER_CORE * cores as u64
+}
+
 /// Of the kernel's `meminfo` and the control group's `memory.max`, either of which may be missing.
 fn machine_bytes(meminfo: &str, limit: &str) -> u64 {
     // A machine that will not say is taken to be a small one.
