@@ -198,7 +198,7 @@ async fn what_would_fill_the_memory_is_refused() {
         "SELECT replace(repeat(rider, 100000), '', repeat('y', 100000)) FROM rides",
     ];
     for statement in statements {
-        check(&world, statement, InvalidArgument, "bytes for 1 rows at once").await;
+        check(&world, statement, InvalidArgument, "rows at once; 67108864 are allowed").await;
     }
     let little = "SELECT length(repeat('x', 1000000)) + length(lpad('x', 1000)) \
                   + cardinality(range(5)) + length(replace('xx', 'x', 'yyy'))";
