@@ -16,6 +16,12 @@ const STREAM: &str = "asked";
 const FRONTIERS: usize = 200;
 const SEED: u64 = 200;
 
+/// Rows that come in with each question of the first round.
+const ROWS_PER_FRONTIER: usize = 5_000;
+
+/// More rows than any machine takes in during the test.
+const ROWS_WITHOUT_END: usize = 1 << 40;
+
 const QUESTION: &str = "SELECT producer, count(*), sum(sequence), sum(place), sum(customer), \
      min(note), max(note), sum(length(note)), sum(_offset), count(DISTINCT customer) \
      FROM asked GROUP BY producer ORDER BY producer";
@@ -91,19 +97,21 @@ async fn wait_until(client: &Client, what: &str, holds: impl Fn(&Sealed) -> bool
 async fn answers_as_of_a_frontier_do_not_change() {
     eprintln!("seed {SEED}");
     let mut rng = ChaCha8Rng::seed_from_u64(SEED);
-    // As much as a fast machine takes in while the questions are asked stays in memory.
+    // What comes in while the questions are asked stays in memory.
     let unsealed = NodeOptions::default().set("ALLUVIUM_SEGMENT_BYTES", 512 << 20);
     let mut node = Node::start(unsealed).await.unwrap();
     let client = node.client().await.unwrap();
     client.query(&rows::create_stream(STREAM, 4)).await.unwrap();
 
     // Tail only: asked for the first time while events come in.
-    let shared = Shared::new();
+    let shared = Shared::paced();
+    shared.allow(ROWS_PER_FRONTIER, ROWS_PER_FRONTIER);
     let mut producers = ingest(&node, 0, &shared).await;
     let mut acked_rows = shared.watch_acked_rows();
     acked_rows.wait_for(|rows| 2_000 <= *rows).await.unwrap();
     let mut remembered = Vec::new();
     while remembered.len() < FRONTIERS {
+        shared.allow(ROWS_PER_FRONTIER, ROWS_PER_FRONTIER);
         let frontier = random_frontier(&mut rng, &shared);
         let lines = ask(&client, &frontier).await;
         remembered.push(Remembered { frontier, lines });
@@ -119,6 +127,7 @@ async fn answers_as_of_a_frontier_do_not_change() {
     node.settings(vec![("ALLUVIUM_SEGMENT_BYTES".into(), (64 << 10).to_string())]);
     node.restart().await.unwrap();
     let client = node.client().await.unwrap();
+    shared.allow(ROWS_WITHOUT_END, ROWS_WITHOUT_END);
     let mut producers = ingest(&node, 8, &shared).await;
     wait_until(&client, "mixed", |state| 0 < state.sealed_end && state.sealed_end < state.end)
         .await;
