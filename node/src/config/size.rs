@@ -49,8 +49,9 @@ impl Memory {
     }
 }
 
-/// What the databases may write in a second in the background. One processor takes in less than its
-/// share, so that this never limits appends, while syncs find the disk free most of the time.
+/// What the databases may write in a second in the background, so that syncs find the disk free
+/// most of the time. About what a processor takes in with all its time; much of that is sealed, and
+/// so never flushed.
 pub fn flush_bytes_per_second(cores: usize) -> u64 {
     const PER_CORE: u64 = 128 << 20;
     PER_CORE * cores as u64

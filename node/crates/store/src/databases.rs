@@ -48,9 +48,6 @@ const STATE_BLOCK_BYTES: usize = 8 << 10;
 /// Part of a memtable of groups that tells which keys are not in it: most reads go past it.
 const STATE_MEMTABLE_BLOOM: f64 = 0.05;
 
-/// What a flush or compaction writes before the system is told to begin with it.
-const BYTES_PER_SYNC: u64 = 256 << 10;
-
 /// How often the databases get their share of what flushes may write: each time a sync waits for no
 /// more than that.
 const FLUSH_REFILL_MICROS: i64 = 5_000;
@@ -102,8 +99,7 @@ impl Databases {
         let memtables = WriteBufferManager::new_write_buffer_manager(memtable_bytes, false);
         let env = environment()?;
         let tables = table_options(&cache, LOG_BLOCK_BYTES);
-        let mut common = common_options(&env, &memtables);
-        limit_flushes(&mut common, options.flush_bytes_per_second);
+        let common = common_options(&env, &memtables, options.flush_bytes_per_second);
         let raft = open_raft(&dir.join("raft"), options, common.clone(), &tables)?;
         let state = open_state(&dir.join("state"), &common, &cache)?;
         Ok(Databases { raft, state, memtables })
@@ -288,7 +284,8 @@ fn table_options(cache: &Cache, block_bytes: usize) -> BlockBasedOptions {
     tables
 }
 
-fn common_options(env: &Env, memtables: &WriteBufferManager) -> Options {
+/// Copies of it share one limit of what flushes and compactions write.
+fn common_options(env: &Env, memtables: &WriteBufferManager, bytes_per_second: u64) -> Options {
     let mut options = Options::default();
     options.set_env(env);
     options.create_if_missing(true);
@@ -296,9 +293,12 @@ fn common_options(env: &Env, memtables: &WriteBufferManager) -> Options {
     options.set_paranoid_checks(true);
     options.set_write_buffer_manager(memtables);
     options.set_max_background_jobs(2);
-    // Flushes hand their pages to the disk little by little: all at once they would hold up the
-    // syncs that producers wait for.
-    options.set_bytes_per_sync(BYTES_PER_SYNC);
+    // Flushes hand their pages to the disk little by little, and at a rate: a memtable that goes to
+    // a fast disk at once fills the disk's queue, and the syncs that producers wait for stand
+    // behind it for tens of milliseconds.
+    options.set_bytes_per_sync(256 << 10);
+    let bytes_per_second = i64::try_from(bytes_per_second).unwrap_or(i64::MAX);
+    options.set_ratelimiter(bytes_per_second, FLUSH_REFILL_MICROS, FLUSHES_BEFORE_COMPACTION);
     // Whoever yields the processor on a busy machine gets it back after milliseconds.
     options.set_enable_write_thread_adaptive_yield(false);
     options.set_stats_dump_period_sec(0);
@@ -307,15 +307,6 @@ fn common_options(env: &Env, memtables: &WriteBufferManager) -> Options {
     // A few dozen tables at most; the limit only guards a node with thousands of groups.
     options.set_max_open_files(256);
     options
-}
-
-/// A memtable that goes to a fast disk at once fills the disk's queue, and syncs wait behind it for
-/// tens of milliseconds. Both databases share what is given.
-fn limit_flushes(options: &mut Options, bytes_per_second: u64) {
-    let bytes_per_second = i64::try_from(bytes_per_second).unwrap_or(i64::MAX);
-    options.set_ratelimiter(bytes_per_second, FLUSH_REFILL_MICROS, FLUSHES_BEFORE_COMPACTION);
-    // The limit would raise it.
-    options.set_bytes_per_sync(BYTES_PER_SYNC);
 }
 
 fn open_raft(
